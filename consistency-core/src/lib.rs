@@ -1,0 +1,34 @@
+//! The database-free heart of `consistency`: calls, states, retries, and the runtime that drives them. Users depend on
+//! `consistency-diesel`, which re-exports what they need.
+
+pub mod arguments;
+pub mod call;
+pub mod context;
+pub mod enqueue;
+pub mod error;
+pub mod inject;
+pub mod new_task;
+pub mod outcome;
+pub mod registry;
+pub mod retry;
+pub mod state;
+pub mod task;
+
+/// What generated code reaches; not covered by semantic versioning.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::arguments::{ArgumentDecoder, ArgumentEncoder, Storable};
+    pub use crate::call::Call;
+    pub use crate::error::TaskError;
+    pub use crate::outcome::{Boxed, LocalBoxed, Plain, Returned, Shown};
+    pub use crate::registry::Registration;
+    pub use crate::retry::{Backoff, BackoffShape};
+    pub use crate::task::{
+        Attempt, Body, BoxFuture, ExecuteMode, NeededType, RunOn, Task, TaskDefinition, TaskOptions, TransactionParameter,
+        TxParts,
+    };
+    pub use inventory;
+
+    /// Asks the compiler for its message when `T` cannot be stored.
+    pub fn storable<T: Storable>() {}
+}
