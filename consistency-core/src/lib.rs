@@ -2,16 +2,32 @@
 //! `consistency-diesel`, which re-exports what they need.
 
 pub mod arguments;
+mod bodies;
 pub mod call;
+mod call_is_no_future;
 pub mod context;
+pub mod dispatch;
+mod dispatcher;
 pub mod enqueue;
 pub mod error;
+pub mod event;
+pub mod executor;
+mod heartbeat;
 pub mod inject;
+pub mod lane;
+pub mod ledger;
 pub mod new_task;
 pub mod outcome;
+pub mod pause;
 pub mod registry;
 pub mod retry;
+pub mod runtime;
+pub mod settings;
+mod settler;
+mod signal;
 pub mod state;
+pub mod storage_probe;
+pub mod store;
 pub mod task;
 
 /// What generated code reaches; not covered by semantic versioning.
@@ -20,13 +36,14 @@ pub mod __private {
     pub use crate::arguments::{ArgumentDecoder, ArgumentEncoder, Storable};
     pub use crate::call::Call;
     pub use crate::error::TaskError;
-    pub use crate::outcome::{Boxed, LocalBoxed, Plain, Returned, Shown};
+    pub use crate::outcome::{Boxed, LocalBoxed, Plain, Returned, Shown, TaskReturn, Unfit};
     pub use crate::registry::Registration;
     pub use crate::retry::{Backoff, BackoffShape};
     pub use crate::task::{
         Attempt, Body, BoxFuture, ExecuteMode, NeededType, RunOn, Task, TaskDefinition, TaskOptions, TransactionParameter,
         TxParts,
     };
+    pub use crate::storage_probe::{DecodeStorable, DecodeUnstorable, EncodeStorable, EncodeUnstorable, Given, Wanted};
     pub use inventory;
 
     /// Asks the compiler for its message when `T` cannot be stored.

@@ -1,7 +1,7 @@
 //! Whatever an annotated function returns, as success or [`TaskError`]: chosen at compile time, in generated code.
 //!
 //! Stable Rust has no specialization; method lookup by auto-reference gives the same choice for concrete types. Generated
-//! code calls `(&&&&Returned::new(value)).into_outcome()`: the implementation with the most references wins.
+//! code calls `(&&&&&Returned::new(value)).into_outcome()`: the implementation with the most references wins.
 
 use std::cell::RefCell;
 use std::error::Error as StdError;
@@ -33,13 +33,13 @@ pub trait Plain {
     fn into_outcome(&self) -> Result<(), TaskError>;
 }
 
-impl Plain for &&&Returned<()> {
+impl Plain for &&&&Returned<()> {
     fn into_outcome(&self) -> Result<(), TaskError> {
         Ok(())
     }
 }
 
-impl<T> Plain for &&&Returned<Result<T, TaskError>> {
+impl<T> Plain for &&&&Returned<Result<T, TaskError>> {
     fn into_outcome(&self) -> Result<(), TaskError> {
         convert(self, |error| error)
     }
@@ -51,7 +51,7 @@ pub trait Boxed {
     fn into_outcome(&self) -> Result<(), TaskError>;
 }
 
-impl<T, E: Into<Box<dyn StdError + Send + Sync>>> Boxed for &&Returned<Result<T, E>> {
+impl<T, E: Into<Box<dyn StdError + Send + Sync>>> Boxed for &&&Returned<Result<T, E>> {
     fn into_outcome(&self) -> Result<(), TaskError> {
         convert(self, |error| TaskError::from_error(&*error.into()))
     }
@@ -63,7 +63,7 @@ pub trait LocalBoxed {
     fn into_outcome(&self) -> Result<(), TaskError>;
 }
 
-impl<T, E: Into<Box<dyn StdError>>> LocalBoxed for &Returned<Result<T, E>> {
+impl<T, E: Into<Box<dyn StdError>>> LocalBoxed for &&Returned<Result<T, E>> {
     fn into_outcome(&self) -> Result<(), TaskError> {
         convert(self, |error| TaskError::from_error(&*error.into()))
     }
@@ -75,9 +75,35 @@ pub trait Shown {
     fn into_outcome(&self) -> Result<(), TaskError>;
 }
 
-impl<T, E: Display> Shown for Returned<Result<T, E>> {
+impl<T, E: Display> Shown for &Returned<Result<T, E>> {
     fn into_outcome(&self) -> Result<(), TaskError> {
         convert(self, TaskError::message)
+    }
+}
+
+/// Implemented for nothing: the message for a body whose return type fits none of the above.
+#[diagnostic::on_unimplemented(
+    message = "a task cannot return `{Self}`",
+    label = "this is no outcome of a task",
+    note = "return `()`, or `Result<_, E>` where `E` is an error, a boxed error, `anyhow::Error`, a `String`, or anything with `Display`"
+)]
+pub trait TaskReturn {}
+
+/// Every other return type: compiles only as far as the message of [`TaskReturn`].
+pub trait Unfit<T> {
+    /// Never compiles.
+    fn into_outcome(&self) -> Result<(), TaskError>
+    where
+        T: TaskReturn;
+}
+
+// Without a reference of its own, so that the lookup comes here last.
+impl<T> Unfit<T> for Returned<T> {
+    fn into_outcome(&self) -> Result<(), TaskError>
+    where
+        T: TaskReturn,
+    {
+        Ok(())
     }
 }
 
@@ -96,15 +122,15 @@ mod tests {
 
     #[test]
     fn every_reasonable_return_type_is_understood() {
-        assert!((&&&&Returned::new(())).into_outcome().is_ok());
-        assert!((&&&&Returned::new(Ok::<(), Shy>(()))).into_outcome().is_ok());
-        let own = (&&&&Returned::new(Err::<u8, _>(TaskError::permanent("over")))).into_outcome();
+        assert!((&&&&&Returned::new(())).into_outcome().is_ok());
+        assert!((&&&&&Returned::new(Ok::<(), Shy>(()))).into_outcome().is_ok());
+        let own = (&&&&&Returned::new(Err::<u8, _>(TaskError::permanent("over")))).into_outcome();
         assert_eq!(own.unwrap_err().verdict(), crate::error::Verdict::Permanent);
-        assert_eq!((&&&&Returned::new(Err::<(), _>(Shy))).into_outcome().unwrap_err().text(), "only shown");
-        assert_eq!((&&&&Returned::new(Err::<(), _>("text".to_string()))).into_outcome().unwrap_err().text(), "text");
+        assert_eq!((&&&&&Returned::new(Err::<(), _>(Shy))).into_outcome().unwrap_err().text(), "only shown");
+        assert_eq!((&&&&&Returned::new(Err::<(), _>("text".to_string()))).into_outcome().unwrap_err().text(), "text");
         let local: Box<dyn StdError> = Box::from("local");
-        assert_eq!((&&&&Returned::new(Err::<(), _>(local))).into_outcome().unwrap_err().text(), "local");
+        assert_eq!((&&&&&Returned::new(Err::<(), _>(local))).into_outcome().unwrap_err().text(), "local");
         let io = std::io::Error::other(std::io::Error::other("inner"));
-        assert!((&&&&Returned::new(Err::<(), _>(io))).into_outcome().unwrap_err().text().contains("inner"));
+        assert!((&&&&&Returned::new(Err::<(), _>(io))).into_outcome().unwrap_err().text().contains("inner"));
     }
 }

@@ -1,0 +1,90 @@
+//! Keeps leases alive and attempts within their time limits: one thread that never runs user code.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::context::CancelReason;
+use crate::error::TaskError;
+use crate::event::Event;
+use crate::executor::{Executor, info};
+use crate::ledger::RunningAttempt;
+
+/// Most leases one statement renews.
+const RENEW_BATCH: usize = 1000;
+/// The pause after a failed renewal, so that a short outage does not cost a whole beat.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// The heartbeat thread's work.
+pub(crate) struct Heartbeat {
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) abandoned: Arc<AtomicUsize>,
+    /// Raised once nothing is held any more.
+    pub(crate) stopped: Arc<AtomicBool>,
+}
+
+impl Heartbeat {
+    /// Beats and watches until told that everything is settled.
+    pub(crate) fn run(self) {
+        let beat = self.executor.settings.heartbeat;
+        let mut next_beat = Instant::now() + beat;
+        while !self.stopped.load(Ordering::Acquire) {
+            let now = Instant::now();
+            let (overdue, next_limit) = self.executor.ledger.overdue(now);
+            for running in overdue {
+                self.end_at_limit(&running);
+            }
+            if now >= next_beat {
+                next_beat = if self.renew() { now + beat } else { now + RETRY_AFTER.min(beat) };
+            }
+            let until = next_limit.map_or(next_beat, |limit| limit.min(next_beat));
+            self.executor.watchdog.wait(until.saturating_duration_since(Instant::now()));
+        }
+    }
+
+    /// Renews every lease in the ledger; whether all statements went through.
+    fn renew(&self) -> bool {
+        let leases = self.executor.ledger.leases();
+        for part in leases.chunks(RENEW_BATCH) {
+            let sent = Instant::now();
+            match self.executor.store.renew(part, self.executor.settings.lease) {
+                Ok(renewed) => {
+                    let kept: HashMap<i64, bool> = renewed.iter().map(|row| (row.id, row.cancel_requested)).collect();
+                    self.executor.ledger.renewed(part, &kept, sent);
+                }
+                Err(error) => {
+                    self.executor.events.emit(Event::StoreTrouble { doing: "renew leases", error: error.to_string() });
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// Settles an attempt at its time limit: an `async` body is dropped at its next await, a blocking one goes on in a
+    /// thread given up, as long as there are not too many of those.
+    fn end_at_limit(&self, running: &RunningAttempt) {
+        if !running.gate.take() {
+            // Its body has just ended and is about to leave the ledger.
+            self.executor.ledger.end(running.task.lease);
+            return;
+        }
+        running.context.cancel(CancelReason::TimeLimit);
+        let limit = running.limit;
+        let outcome = Err(TaskError::message(format!("time limit of {limit:?} reached; the attempt was given up")));
+        self.executor.settle(running, outcome, running.begun.elapsed(), None);
+        match &running.abort {
+            Some(abort) => abort.abort(),
+            None => {
+                let most = self.executor.settings.max_abandoned_threads;
+                running.slot.as_ref().map(|slot| slot.abandon(most));
+            }
+        }
+        self.executor.events.emit(Event::TimeLimitReached {
+            attempt: info(&running.task),
+            limit,
+            abandoned_threads: self.abandoned.load(Ordering::Acquire),
+        });
+    }
+}

@@ -1,0 +1,241 @@
+//! One queue's slots and its short local line: how many attempts run at a time, and what waits to be next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::ledger::Lease;
+use crate::signal::Signal;
+use crate::store::ClaimedTask;
+
+/// A row held by this node, about to be run.
+#[derive(Debug)]
+pub struct Held {
+    /// The row.
+    pub task: ClaimedTask,
+    /// Its lease.
+    pub lease: Arc<Lease>,
+}
+
+/// How much work is claimed ahead of free slots: what the slots do in this time. Long tasks are so never claimed ahead.
+const CLAIM_AHEAD: Duration = Duration::from_millis(20);
+
+/// The slots of one queue.
+#[derive(Debug)]
+pub struct Lane {
+    queue: String,
+    slots: usize,
+    claim_batch: usize,
+    state: Mutex<State>,
+    waiting_changed: Condvar,
+    mean_run_ns: AtomicU64,
+    dispatcher: Arc<Signal>,
+    abandoned: Arc<AtomicUsize>,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    waiting: VecDeque<Held>,
+    /// The table holds more than fits here: no hand-off overtakes it, and a freed slot wakes the dispatcher.
+    backlog: bool,
+    closed: bool,
+}
+
+impl Lane {
+    /// A lane of `slots`; `dispatcher` is woken when it has room again, `abandoned` counts threads given up.
+    pub fn new(
+        queue: String,
+        slots: usize,
+        claim_batch: usize,
+        dispatcher: Arc<Signal>,
+        abandoned: Arc<AtomicUsize>,
+    ) -> Arc<Self> {
+        let state = State { free: slots, waiting: VecDeque::new(), backlog: false, closed: false };
+        Arc::new(Self {
+            queue,
+            slots,
+            claim_batch,
+            state: Mutex::new(state),
+            waiting_changed: Condvar::new(),
+            mean_run_ns: AtomicU64::new(0),
+            dispatcher,
+            abandoned,
+        })
+    }
+
+    /// The queue's name.
+    pub fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// Takes a slot for a row about to be inserted already leased; `None` when it could not start at once.
+    pub fn reserve(self: &Arc<Self>) -> Option<Slot> {
+        let mut state = self.state.lock();
+        if state.closed || state.backlog || state.free == 0 || !state.waiting.is_empty() {
+            return None;
+        }
+        state.free -= 1;
+        Some(self.slot())
+    }
+
+    /// How many rows to claim now: free slots and the short line, less what waits already.
+    pub fn room(&self) -> usize {
+        let state = self.state.lock();
+        if state.closed {
+            return 0;
+        }
+        let ahead = self.claim_ahead();
+        let room = (state.free + ahead).saturating_sub(state.waiting.len());
+        // Half-empty first: small claims cost as much as large ones.
+        if state.free == 0 && state.waiting.len() * 2 > ahead { 0 } else { room.min(self.claim_batch) }
+    }
+
+    fn claim_ahead(&self) -> usize {
+        let mean_ns = self.mean_run_ns.load(Ordering::Relaxed);
+        if mean_ns == 0 {
+            return 0;
+        }
+        let ahead = self.slots as u128 * CLAIM_AHEAD.as_nanos() / u128::from(mean_ns);
+        usize::try_from(ahead).unwrap_or(usize::MAX).min(2 * self.claim_batch)
+    }
+
+    /// Notes whether the last claim left rows behind.
+    pub fn set_backlog(&self, backlog: bool) {
+        self.state.lock().backlog = backlog;
+    }
+
+    /// Puts a row into the line.
+    pub fn offer(&self, held: Held) {
+        self.state.lock().waiting.push_back(held);
+        self.waiting_changed.notify_one();
+    }
+
+    /// The next waiting row, with a free slot to run it in.
+    pub fn next_with_slot(self: &Arc<Self>) -> Option<(Held, Slot)> {
+        let mut state = self.state.lock();
+        if state.free == 0 {
+            return None;
+        }
+        let held = state.waiting.pop_front()?;
+        state.free -= 1;
+        Some((held, self.slot()))
+    }
+
+    /// Waits for the next row and a slot; `None` once the lane is closed.
+    pub fn wait_for_next(self: &Arc<Self>) -> Option<(Held, Slot)> {
+        let mut state = self.state.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if state.free > 0
+                && let Some(held) = state.waiting.pop_front()
+            {
+                state.free -= 1;
+                return Some((held, self.slot()));
+            }
+            self.waiting_changed.wait(&mut state);
+        }
+    }
+
+    /// Closes the lane: nothing is reserved or claimed any more. Returns what waited.
+    pub fn close(&self) -> Vec<Held> {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.waiting_changed.notify_all();
+        state.waiting.drain(..).collect()
+    }
+
+    /// Takes a body's run time into the running mean.
+    pub fn ran(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let mean = self.mean_run_ns.load(Ordering::Relaxed);
+        let next = if mean == 0 { took } else { mean - mean / 8 + took / 8 };
+        self.mean_run_ns.store(next.max(1), Ordering::Relaxed);
+    }
+
+    fn slot(self: &Arc<Self>) -> Slot {
+        Slot { lane: Arc::clone(self), abandoned: Arc::new(AtomicBool::new(false)) }
+    }
+
+    fn give_back(&self) {
+        let wake = {
+            let mut state = self.state.lock();
+            state.free += 1;
+            state.backlog || !state.waiting.is_empty()
+        };
+        self.waiting_changed.notify_one();
+        if wake {
+            self.dispatcher.raise();
+        }
+    }
+}
+
+/// The right to run one attempt; given back when dropped.
+#[derive(Debug)]
+pub struct Slot {
+    lane: Arc<Lane>,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Slot {
+    /// The lane it belongs to.
+    pub fn lane(&self) -> &Lane {
+        &self.lane
+    }
+
+    /// What the watchdog needs to give the slot up.
+    pub fn handle(&self) -> SlotHandle {
+        SlotHandle { lane: Arc::clone(&self.lane), abandoned: Arc::clone(&self.abandoned) }
+    }
+
+    /// The next waiting row, to be run in this same slot.
+    pub fn next(&self) -> Option<Held> {
+        if self.abandoned.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut state = self.lane.state.lock();
+        let next = state.waiting.pop_front();
+        let low = state.backlog && state.waiting.len() * 2 <= self.lane.claim_ahead();
+        drop(state);
+        if low {
+            self.lane.dispatcher.raise();
+        }
+        next
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if self.abandoned.load(Ordering::Acquire) {
+            self.lane.abandoned.fetch_sub(1, Ordering::AcqRel);
+        } else {
+            self.lane.give_back();
+        }
+    }
+}
+
+/// The watchdog's hold on a slot.
+#[derive(Debug, Clone)]
+pub struct SlotHandle {
+    lane: Arc<Lane>,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl SlotHandle {
+    /// Gives the slot of a body back that goes on past its time limit; `false` when `most` such threads exist already, and
+    /// the body keeps its slot.
+    pub fn abandon(&self, most: usize) -> bool {
+        let count = &self.lane.abandoned;
+        if count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < most).then_some(n + 1)).is_err() {
+            return false;
+        }
+        self.abandoned.store(true, Ordering::Release);
+        self.lane.give_back();
+        true
+    }
+}

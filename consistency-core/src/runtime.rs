@@ -1,0 +1,355 @@
+//! Wires the parts together: starts the threads, hands committed rows over, and stops in good order.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::bodies::Bodies;
+use crate::context::CancelReason;
+use crate::dispatch::{CallerRun, HandOff, Reservation};
+use crate::dispatcher::Dispatcher;
+use crate::enqueue::EnqueueRules;
+use crate::event::{Event, Events};
+use crate::executor::Executor;
+use crate::heartbeat::Heartbeat;
+use crate::inject::InjectedState;
+use crate::lane::{Held, Lane, Slot};
+use crate::ledger::{Lease, Ledger};
+use crate::new_task::NewTask;
+use crate::registry::Registry;
+use crate::settings::Settings;
+use crate::settler::Settler;
+use crate::signal::Signal;
+use crate::store::{ClaimedTask, Store};
+use crate::task::RunOn;
+
+/// How often a shutdown looks whether the last attempt has ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(2);
+
+/// What a runtime is made of.
+pub struct Parts {
+    /// Checked settings.
+    pub settings: Settings,
+    /// The tasks it serves.
+    pub registry: Registry,
+    /// The injected values.
+    pub state: InjectedState,
+    /// What calls are checked against.
+    pub rules: Arc<EnqueueRules>,
+    /// Who hears of events; the node is filled in at start.
+    pub listeners: Vec<Arc<dyn Fn(&Event) + Send + Sync>>,
+}
+
+/// A body under way, for people who ask.
+#[derive(Debug, Clone)]
+pub struct RunningTask {
+    /// The row's primary key.
+    pub id: i64,
+    /// Public handle.
+    pub task_id: String,
+    /// The task's name.
+    pub name: &'static str,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// How long it has been running.
+    pub running_for: Duration,
+    /// What the body last said through `cx.progress`, as `(done, total)`.
+    pub progress: (u64, u64),
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct Runtime {
+    me: Weak<Runtime>,
+    executor: Arc<Executor>,
+    lanes: Vec<Arc<Lane>>,
+    serial_lanes: Vec<Arc<Lane>>,
+    wake: Arc<Signal>,
+    stopping: Arc<AtomicBool>,
+    settled: Arc<AtomicBool>,
+    give_up: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Runtime {
+    /// Starts the node's threads on `store`.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(parts: Parts, store: Arc<dyn Store>) -> std::io::Result<Arc<Runtime>> {
+        let Parts { settings, registry, state, rules, listeners } = parts;
+        // New at every start: a restarted process must not be taken for the one whose leases it left behind.
+        let unique = uuid::Uuid::now_v7().simple().to_string();
+        let node: Arc<str> = Arc::from(format!("{}-{}", settings.node, &unique[20..]));
+        let wake = Arc::new(Signal::default());
+        let abandoned = Arc::new(AtomicUsize::new(0));
+        let queues = settings.served_queues(registry.definitions().map(|definition| definition.options.queue));
+        let new_lane = |queue: &String, slots| {
+            Lane::new(queue.clone(), slots, settings.claim_batch, Arc::clone(&wake), Arc::clone(&abandoned))
+        };
+        let lanes: Vec<_> = queues.iter().map(|queue| new_lane(queue, settings.slots(queue))).collect();
+        let runs_serial = registry.definitions().any(|definition| definition.options.run_on == RunOn::Caller);
+        let serial_lanes: Vec<_> =
+            queues.iter().filter(|_| runs_serial).map(|queue| new_lane(queue, 1)).collect();
+        let threads = lanes.iter().map(|lane| settings.slots(lane.queue())).sum::<usize>() + settings.max_abandoned_threads;
+
+        let executor = Arc::new(Executor {
+            node: Arc::clone(&node),
+            events: Events::new(&node, listeners),
+            settings: Arc::new(settings),
+            registry,
+            state,
+            rules,
+            store,
+            ledger: Ledger::default(),
+            settler: Settler::default(),
+            bodies: Bodies::new(threads)?,
+            watchdog: Signal::default(),
+        });
+        let runtime = Arc::new_cyclic(|me| Runtime {
+            me: me.clone(),
+            executor,
+            lanes,
+            serial_lanes,
+            wake,
+            stopping: Arc::new(AtomicBool::new(false)),
+            settled: Arc::new(AtomicBool::new(false)),
+            give_up: Arc::new(AtomicBool::new(false)),
+            threads: Mutex::new(Vec::new()),
+        });
+        runtime.start_threads(abandoned)?;
+        let tasks = runtime.executor.registry.definitions().count();
+        runtime.executor.events.emit(Event::Started { tasks });
+        Ok(runtime)
+    }
+
+    fn start_in(&self, held: Held, slot: Slot) {
+        match self.me.upgrade() {
+            Some(me) => self.executor.drive(held, slot, &(me as Arc<dyn HandOff>)),
+            None => self.executor.release(&held.task, "the runtime stops"),
+        }
+    }
+
+    fn start_threads(self: &Arc<Self>, abandoned: Arc<AtomicUsize>) -> std::io::Result<()> {
+        let mut threads = self.threads.lock();
+        let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| -> std::io::Result<()> {
+            threads.push(std::thread::Builder::new().name(format!("consistency-{name}")).spawn(body)?);
+            Ok(())
+        };
+        let (executor, give_up) = (Arc::clone(&self.executor), Arc::clone(&self.give_up));
+        spawn(
+            "settle",
+            Box::new(move || {
+                let Executor { settler, store, ledger, events, settings, .. } = &*executor;
+                settler.run(&**store, ledger, events, settings, &|| give_up.load(Ordering::Acquire));
+            }),
+        )?;
+        let heartbeat =
+            Heartbeat { executor: Arc::clone(&self.executor), abandoned, stopped: Arc::clone(&self.settled) };
+        spawn("heartbeat", Box::new(move || heartbeat.run()))?;
+        for lane in &self.serial_lanes {
+            let (lane, executor) = (Arc::clone(lane), Arc::clone(&self.executor));
+            let hand_off: Arc<dyn HandOff> = Arc::clone(self) as _;
+            spawn(
+                "scheduling",
+                Box::new(move || {
+                    while let Some((held, _slot)) = lane.wait_for_next() {
+                        executor.run_inline(held, &*hand_off);
+                    }
+                }),
+            )?;
+        }
+        let dispatcher = Dispatcher {
+            executor: Arc::clone(&self.executor),
+            hand_off: Arc::clone(self) as _,
+            lanes: self.lanes.clone(),
+            serial_lanes: self.serial_lanes.clone(),
+            wake: Arc::clone(&self.wake),
+            stopping: Arc::clone(&self.stopping),
+        };
+        spawn("dispatch", Box::new(move || dispatcher.run()))
+    }
+
+    /// Runs a committed row on this thread and waits for its outcome; inside a Tokio runtime an `async` body goes to a
+    /// worker instead, because it cannot be blocked on there.
+    pub fn run_on_caller(self: &Arc<Self>, run: CallerRun) {
+        let held = Held { task: run.task, lease: run.lease };
+        let is_async = matches!(self.executor.body(&held.task), Some(crate::task::Body::Async(_)));
+        if is_async && tokio::runtime::Handle::try_current().is_ok() {
+            match self.lanes.iter().find(|lane| lane.queue() == held.task.queue) {
+                Some(lane) => lane.offer(held),
+                None => self.executor.release(&held.task, "its queue is not served here"),
+            }
+            self.wake.raise();
+        } else {
+            self.executor.run_inline(held, &**self);
+        }
+    }
+
+    /// The executor, for runs on the caller's own connection.
+    pub fn executor(&self) -> &Arc<Executor> {
+        &self.executor
+    }
+
+    /// The bodies under way in this process.
+    pub fn running(&self) -> Vec<RunningTask> {
+        let running = self.executor.ledger.running();
+        let describe = |running: crate::ledger::RunningAttempt| RunningTask {
+            id: running.task.lease.id,
+            task_id: running.task.task_id.clone(),
+            name: running.context.name(),
+            attempt: running.context.attempt(),
+            running_for: running.begun.elapsed(),
+            progress: running.context.last_progress(),
+        };
+        running.into_iter().map(describe).collect()
+    }
+
+    /// Stops: claims nothing more, puts back what waits, gives running attempts the grace, puts back the rest without an
+    /// attempt, writes every outcome. A second call returns at once.
+    pub fn shutdown(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return;
+        }
+        let settings = &self.executor.settings;
+        self.stopping.store(true, Ordering::Release);
+        self.wake.raise();
+        let mut released = self.release_waiting();
+        let at_stop = self.executor.ledger.running();
+        for running in &at_stop {
+            running.context.cancel(CancelReason::Shutdown);
+        }
+        let deadline = Instant::now() + settings.shutdown_grace;
+        while !self.executor.ledger.running().is_empty() && Instant::now() < deadline {
+            std::thread::sleep(DRAIN_LOOK);
+        }
+        // The dispatcher may have claimed a last batch while it was told to stop.
+        released += self.release_waiting();
+        let left = self.executor.ledger.running();
+        let drained = at_stop.len().saturating_sub(left.len());
+        for running in left {
+            if running.gate.take() {
+                running.context.cancel(CancelReason::Shutdown);
+                if let Some(abort) = &running.abort {
+                    abort.abort();
+                }
+                self.executor.ledger.end(running.task.lease);
+                self.executor.release(&running.task, "still running at the end of the shutdown's grace");
+                released += 1;
+            }
+        }
+        self.finish(threads);
+        self.executor.events.emit(Event::Stopped { drained, released });
+    }
+
+    fn release_waiting(&self) -> usize {
+        let waiting: Vec<Held> = self.lanes.iter().chain(&self.serial_lanes).flat_map(|lane| lane.close()).collect();
+        for held in &waiting {
+            self.executor.release(&held.task, "the runtime stops");
+        }
+        waiting.len()
+    }
+
+    /// Ends the threads: the dispatcher first, then the settler with all outcomes written, the heartbeat last.
+    fn finish(&self, mut threads: Vec<JoinHandle<()>>) {
+        let patience = Instant::now() + self.executor.settings.busy_wait;
+        let mut join = |name: &str| {
+            while let Some(at) = threads.iter().position(|thread| thread.thread().name() == Some(name)) {
+                let thread = threads.swap_remove(at);
+                while !thread.is_finished() && Instant::now() < patience {
+                    std::thread::sleep(DRAIN_LOOK);
+                }
+                if thread.is_finished() && thread.join().is_err() {
+                    tracing::error!(name, "a thread of the outbox panicked");
+                }
+            }
+        };
+        join("consistency-dispatch");
+        self.release_waiting();
+        self.executor.settler.close();
+        join("consistency-settle");
+        self.give_up.store(true, Ordering::Release);
+        self.settled.store(true, Ordering::Release);
+        self.executor.watchdog.raise();
+        join("consistency-heartbeat");
+        // A body on the scheduling thread that outlives the grace was put back; its thread ends with it.
+        self.executor.bodies.close();
+    }
+
+    /// Asks the node to stop without waiting: for handles dropped without a shutdown.
+    pub fn stop_in_background(self: &Arc<Self>) {
+        let runtime = Arc::clone(self);
+        let spawned = std::thread::Builder::new().name("consistency-stop".into()).spawn(move || runtime.shutdown());
+        if spawned.is_err() {
+            tracing::error!("no thread to stop the outbox in; its leases run out instead");
+        }
+    }
+}
+
+impl HandOff for Runtime {
+    fn node(&self) -> &str {
+        &self.executor.node
+    }
+
+    fn lease(&self) -> Duration {
+        self.executor.settings.lease
+    }
+
+    fn rules(&self) -> &Arc<EnqueueRules> {
+        &self.executor.rules
+    }
+
+    fn reserve(&self, rows: &mut [NewTask]) -> Reservation {
+        let mut slots: Vec<Slot> = Vec::new();
+        for row in rows.iter_mut().filter(|row| row.is_plain_immediate()) {
+            let known = self.executor.registry.find(&row.method_name).is_some();
+            if !known || self.stopping.load(Ordering::Acquire) {
+                continue;
+            }
+            if row.runs_on_caller() {
+                row.leased = true;
+            } else if let Some(slot) =
+                self.lanes.iter().find(|lane| lane.queue() == row.queue).and_then(|lane| lane.reserve())
+            {
+                slots.push(slot);
+                row.leased = true;
+            }
+        }
+        Reservation { taken: Instant::now(), slots }
+    }
+
+    fn hand_off(&self, reservation: Reservation, rows: Vec<ClaimedTask>) -> Vec<CallerRun> {
+        let Reservation { taken, slots } = reservation;
+        let mut slots = slots.into_iter();
+        let mut for_caller = Vec::new();
+        for task in rows {
+            let lease = Lease::new(taken, self.executor.settings.lease);
+            self.executor.ledger.hold(task.lease, Arc::clone(&lease));
+            if self.stopping.load(Ordering::Acquire) {
+                self.executor.release(&task, "the runtime stops");
+                continue;
+            }
+            let on_caller = self
+                .executor
+                .registry
+                .find(&task.method_name)
+                .is_some_and(|definition| definition.options.run_on == RunOn::Caller);
+            if on_caller {
+                for_caller.push(CallerRun { task, lease });
+            } else if let Some(slot) = slots.next() {
+                self.start_in(Held { task, lease }, slot);
+            } else {
+                self.executor.release(&task, "no slot was held for it");
+            }
+        }
+        for_caller
+    }
+
+    fn wake(&self) {
+        self.wake.raise();
+    }
+}

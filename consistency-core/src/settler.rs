@@ -1,0 +1,176 @@
+//! Writes outcomes in batches: every success, failure, release and cancellation of this node goes through here.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::StoreError;
+use crate::event::{AttemptInfo, Event, Events};
+use crate::ledger::Ledger;
+use crate::pause::Pause;
+use crate::settings::Settings;
+use crate::state::State;
+use crate::store::{Settled, Settlement, Store};
+
+/// An outcome to be written, and what to report once it is.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// What is written.
+    pub(crate) settlement: Settlement,
+    /// The attempt it ends; `None` for a row put back unstarted.
+    pub(crate) attempt: Option<AttemptInfo>,
+    /// How long the body ran.
+    pub(crate) took: Duration,
+    /// Why the row is put back.
+    pub(crate) reason: &'static str,
+    /// Raised when the outcome is dealt with.
+    pub(crate) done: Option<Arc<Done>>,
+}
+
+/// Tells one waiting thread that an outcome is dealt with.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    state: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Done {
+    fn set(&self) {
+        *self.state.lock() = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until then, at most `timeout`.
+    pub(crate) fn wait(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        let mut done = self.state.lock();
+        while !*done && !self.changed.wait_until(&mut done, deadline).timed_out() {}
+    }
+}
+
+/// The line of outcomes, and the thread's work on it.
+#[derive(Debug, Default)]
+pub(crate) struct Settler {
+    line: Mutex<Line>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<Outcome>,
+    closed: bool,
+}
+
+impl Settler {
+    /// Puts an outcome into the line.
+    pub(crate) fn submit(&self, outcome: Outcome) {
+        let mut line = self.line.lock();
+        line.waiting.push_back(outcome);
+        if line.waiting.len() == 1 {
+            self.changed.notify_one();
+        }
+    }
+
+    /// How many outcomes wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.lock().waiting.len()
+    }
+
+    /// Ends the thread once the line is empty.
+    pub(crate) fn close(&self) {
+        self.line.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// The thread: takes batches and writes them, until closed and empty.
+    pub(crate) fn run(&self, store: &dyn Store, ledger: &Ledger, events: &Events, settings: &Settings, give_up: &dyn Fn() -> bool) {
+        let writer = Writer { store, ledger, events, give_up };
+        while let Some(batch) = self.next_batch(settings) {
+            writer.write(batch);
+        }
+    }
+
+    fn next_batch(&self, settings: &Settings) -> Option<Vec<Outcome>> {
+        let mut line = self.line.lock();
+        while line.waiting.is_empty() {
+            if line.closed {
+                return None;
+            }
+            self.changed.wait(&mut line);
+        }
+        if line.waiting.len() < settings.settle_batch && !line.closed && !settings.settle_linger.is_zero() {
+            parking_lot::MutexGuard::unlocked(&mut line, || std::thread::sleep(settings.settle_linger));
+        }
+        let size = line.waiting.len().min(settings.settle_batch);
+        Some(line.waiting.drain(..size).collect())
+    }
+}
+
+struct Writer<'a> {
+    store: &'a dyn Store,
+    ledger: &'a Ledger,
+    events: &'a Events,
+    give_up: &'a dyn Fn() -> bool,
+}
+
+impl Writer<'_> {
+    /// Writes a batch. Passing trouble is waited out; a batch the database refuses is halved until the culprit stands alone.
+    fn write(&self, mut batch: Vec<Outcome>) {
+        // A fixed order of rows keeps two writers from waiting for one another.
+        batch.sort_by_key(|outcome| outcome.settlement.lease.id);
+        let mut pause = Pause::new(Duration::from_millis(20), Duration::from_secs(1));
+        loop {
+            let settlements: Vec<Settlement> = batch.iter().map(|outcome| outcome.settlement.clone()).collect();
+            match self.store.settle(&settlements) {
+                Ok(answers) => return self.report(batch, &answers),
+                Err(error) if error.is_transient() => {
+                    self.events.emit(Event::StoreTrouble { doing: "settle", error: error.to_string() });
+                    if (self.give_up)() {
+                        return self.abandon(batch, &error);
+                    }
+                    pause.sleep();
+                }
+                Err(error) if batch.len() == 1 => return self.abandon(batch, &error),
+                Err(_) => {
+                    let rest = batch.split_off(batch.len() / 2);
+                    self.write(batch);
+                    return self.write(rest);
+                }
+            }
+        }
+    }
+
+    fn report(&self, batch: Vec<Outcome>, answers: &[Settled]) {
+        self.ledger.forget(batch.iter().map(|outcome| outcome.settlement.lease));
+        for (outcome, answer) in batch.into_iter().zip(answers) {
+            let Outcome { settlement, attempt, took, reason, done } = outcome;
+            match (answer, attempt) {
+                (Settled::Lost, Some(attempt)) => self.events.emit(Event::LeaseLost { attempt }),
+                (Settled::Lost, None) => {}
+                (Settled::Written, Some(attempt)) => self.events.emit(Event::Settled {
+                    attempt,
+                    state: settlement.state,
+                    took,
+                    error: if settlement.state == State::Succeeded { None } else { settlement.error },
+                }),
+                (Settled::Written, None) => self.events.emit(Event::Released { id: settlement.lease.id, reason }),
+            }
+            if let Some(done) = done {
+                done.set();
+            }
+        }
+    }
+
+    /// Lets the leases run out: the rescue makes the rows visible and due again.
+    fn abandon(&self, batch: Vec<Outcome>, error: &StoreError) {
+        self.ledger.forget(batch.iter().map(|outcome| outcome.settlement.lease));
+        for outcome in batch {
+            self.events.emit(Event::SettleRefused { id: outcome.settlement.lease.id, error: error.to_string() });
+            if let Some(done) = outcome.done {
+                done.set();
+            }
+        }
+    }
+}

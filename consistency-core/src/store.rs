@@ -1,0 +1,319 @@
+//! The contract a database keeps for the runtime: what each operation promises, and what a conflict means.
+//!
+//! Every write after a claim is fenced by `(id, version)` in state running; a row that no longer matches is *lost*, which is
+//! an answer and never an overwrite. Calls block and are made from the runtime's own threads. All times are the
+//! database's: callers pass durations, never clock readings.
+
+use std::time::Duration;
+
+use crate::dispatch::HandOff;
+use crate::enqueue::Receipt;
+use crate::error::{StoreError, TaskError};
+use crate::new_task::{Meta, NewTask, whole_secs};
+use crate::retry::{Backoff, Decision, RetryPolicy};
+use crate::state::State;
+use crate::task::{NeededType, TxParts};
+
+/// What a database does for the runtime. One contract suite checks every implementation.
+pub trait Store: Send + Sync + 'static {
+    /// The connection type that `#[tx]` tasks get, or `None` when this store runs none.
+    fn connection(&self) -> Option<NeededType>;
+
+    /// Inserts rows in one transaction of its own; rows marked `leased` belong to `node` for `lease`.
+    ///
+    /// A row whose `task_id` exists already changes nothing and answers `Duplicate`. Receipts come in the order of `rows`.
+    fn insert(&self, rows: &[NewTask], node: &str, lease: Duration) -> Result<Vec<Receipt>, StoreError>;
+
+    /// For every queue and priority with claimable rows, how long until the first of them is due (zero when it is).
+    fn look(&self, queues: &[String]) -> Result<Vec<Head>, StoreError>;
+
+    /// Takes due rows, oldest due first: state running, `version` + 1, attempt charged, leased to the node from now on.
+    ///
+    /// Never waits for a row another claim holds, never takes a name not asked for, and of one ordering key takes at most
+    /// the oldest unfinished row.
+    fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError>;
+
+    /// Writes the outcome of attempts, all or none; answers for each, in order, whether it was written.
+    ///
+    /// `Lost` when the row is no longer running under that version. Repeating a call whose answer was lost on the way is
+    /// safe: what the first one wrote answers `Written` again, and follow-up tasks are not stored twice.
+    fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError>;
+
+    /// Extends exactly these leases to `lease` from now. Rows not answered are lost.
+    fn renew(&self, leases: &[LeaseId], lease: Duration) -> Result<Vec<Renewed>, StoreError>;
+
+    /// Takes at most `limit` rows whose lease has ended back: failed and due at once, or dead when that was the
+    /// `crash_budget`th loss in a row or its attempts are used up.
+    fn rescue(&self, crash_budget: u32, limit: usize) -> Result<Vec<Rescued>, StoreError>;
+
+    /// The names of some due rows that are not in `names`; at most `limit`, in no order.
+    fn unknown_names(&self, names: &[String], limit: usize) -> Result<Vec<String>, StoreError>;
+
+    /// What is known of the task with this public handle.
+    fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError>;
+
+    /// Deletes at most `limit` finished rows (succeeded, cancelled, skipped) last changed longer ago than `older_than`.
+    fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError>;
+
+    /// Runs `body` in a transaction that also completes the row, so that its writes and its completion commit together.
+    ///
+    /// The row is settled only when the answer is [`TransactionOutcome::Committed`]; in every other case nothing the body
+    /// wrote is left.
+    fn run_in_transaction(
+        &self,
+        lease: LeaseId,
+        charge: i64,
+        hand_off: &dyn HandOff,
+        body: &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>,
+    ) -> TransactionOutcome;
+}
+
+/// One row this node holds: its key and the fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseId {
+    /// The row's primary key.
+    pub id: i64,
+    /// The version its claim gave it.
+    pub version: i64,
+}
+
+/// Due rows of one queue and priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The queue.
+    pub queue: String,
+    /// The priority.
+    pub priority: i16,
+    /// Time until the first row is due.
+    pub wait: Duration,
+}
+
+/// What to claim.
+#[derive(Debug, Clone, Copy)]
+pub struct ClaimRequest<'a> {
+    /// The claiming node.
+    pub node: &'a str,
+    /// How long the rows are leased.
+    pub lease: Duration,
+    /// The queue.
+    pub queue: &'a str,
+    /// The priority.
+    pub priority: i16,
+    /// The names this process knows.
+    pub names: &'a [String],
+    /// Most rows.
+    pub limit: usize,
+    /// Rows for the scheduling thread (scheduled, on the caller's thread) instead of those for workers.
+    pub serial: bool,
+}
+
+/// A row this node holds, with what its run needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClaimedTask {
+    /// Key and fence.
+    pub lease: LeaseId,
+    /// Public handle.
+    pub task_id: String,
+    /// The stored name.
+    pub method_name: String,
+    /// The stored arguments.
+    pub task_parameter: String,
+    /// `execute_times` after the claim.
+    pub execute_times: i64,
+    /// Whether this attempt is counted in `execute_times` already.
+    pub charged: bool,
+    /// Base retry interval in seconds.
+    pub execute_interval_second: i64,
+    /// Attempts before the row is dead.
+    pub max_execute_times: Option<i64>,
+    /// [`Meta`] as JSON.
+    pub meta: Option<String>,
+    /// The queue.
+    pub queue: String,
+    /// Whether it failed before, so that a release puts it back to failed.
+    pub failed_before: bool,
+    /// Whether somebody asked to cancel it.
+    pub cancel_requested: bool,
+}
+
+impl ClaimedTask {
+    /// The row as its inserting process holds it after the commit, never claimed.
+    pub fn from_inserted(row: NewTask, id: i64) -> ClaimedTask {
+        let charged = row.max_execute_times.is_some();
+        ClaimedTask {
+            lease: LeaseId { id, version: 1 },
+            task_id: row.task_id,
+            method_name: row.method_name,
+            task_parameter: row.task_parameter,
+            execute_times: i64::from(charged),
+            charged,
+            execute_interval_second: row.execute_interval_second,
+            max_execute_times: row.max_execute_times,
+            meta: row.meta,
+            queue: row.queue,
+            failed_before: false,
+            cancel_requested: false,
+        }
+    }
+
+    /// The number of the attempt about to be made, from 1.
+    pub fn attempt(&self) -> u32 {
+        let number = self.execute_times + i64::from(!self.charged);
+        u32::try_from(number.max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// The row's own retry policy. An interval edited with SQL wins over the exact one stored at the insert; unreadable
+    /// details fall back to fixed intervals.
+    pub fn policy(&self) -> RetryPolicy {
+        let meta: Meta = self.meta.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        let stored = Duration::from_secs(u64::try_from(self.execute_interval_second).unwrap_or(0));
+        let exact = meta.retry_every_ms.map(Duration::from_millis);
+        let every = exact.filter(|exact| whole_secs(*exact) == self.execute_interval_second).unwrap_or(stored);
+        RetryPolicy {
+            every,
+            backoff: meta.backoff.unwrap_or(Backoff::FIXED),
+            max_attempts: self.max_execute_times.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// What a settlement adds to `execute_times`: one where the attempt was made but not yet counted.
+    pub fn charge_when_run(&self) -> i64 {
+        i64::from(!self.charged)
+    }
+
+    /// What a release adds to `execute_times`: minus one where an attempt was counted that was not made.
+    pub fn charge_when_released(&self) -> i64 {
+        -i64::from(self.charged)
+    }
+
+    /// The settlement of an attempt that was made.
+    pub fn settled(&self, decision: Decision, error: Option<String>, follow_ups: Vec<NewTask>) -> Settlement {
+        let ran = self.charge_when_run();
+        let (state, due_in, charge, clears_losses) = match decision {
+            Decision::Succeed => (State::Succeeded, None, ran, true),
+            Decision::Retry(delay) => (State::Failed, Some(delay), ran, true),
+            Decision::GiveUp => (State::Dead, None, ran, true),
+            Decision::Defer(delay) => (State::Failed, Some(delay), self.charge_when_released(), false),
+        };
+        Settlement { lease: self.lease, state, due_in, charge, clears_losses, error, follow_ups }
+    }
+
+    /// The settlement that puts a row back that was not started.
+    pub fn released(&self) -> Settlement {
+        Settlement {
+            lease: self.lease,
+            state: if self.failed_before { State::Failed } else { State::Pending },
+            due_in: None,
+            charge: self.charge_when_released(),
+            clears_losses: false,
+            error: None,
+            follow_ups: Vec::new(),
+        }
+    }
+
+    /// The settlement of a row whose cancellation was asked for before it started.
+    pub fn cancelled(&self) -> Settlement {
+        Settlement {
+            lease: self.lease,
+            state: State::Cancelled,
+            due_in: None,
+            charge: self.charge_when_released(),
+            clears_losses: true,
+            error: None,
+            follow_ups: Vec::new(),
+        }
+    }
+}
+
+/// What is written when a node lets go of a row.
+///
+/// Where the row asks for cancellation, `Failed` and `Pending` become `Cancelled`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settlement {
+    /// Key and fence.
+    pub lease: LeaseId,
+    /// The new state.
+    pub state: State,
+    /// Due again after this time; `None` leaves `next_execute_time` alone.
+    pub due_in: Option<Duration>,
+    /// Added to `execute_times`.
+    pub charge: i64,
+    /// Whether the count of lost leases starts again.
+    pub clears_losses: bool,
+    /// The error text. `None` clears it after success and leaves it alone otherwise.
+    pub error: Option<String>,
+    /// Rows to store with it.
+    pub follow_ups: Vec<NewTask>,
+}
+
+/// The answer to one settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is in the table.
+    Written,
+    /// The row is no longer ours; nothing was written.
+    Lost,
+}
+
+/// A lease that was extended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Renewed {
+    /// The row's primary key.
+    pub id: i64,
+    /// Whether somebody asked to cancel the task.
+    pub cancel_requested: bool,
+}
+
+/// A row whose lease had ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rescued {
+    /// The row's primary key.
+    pub id: i64,
+    /// Public handle.
+    pub task_id: String,
+    /// The stored name.
+    pub method_name: String,
+    /// The node that lost it.
+    pub node: String,
+    /// Its state now: failed, dead or cancelled.
+    pub state: State,
+    /// How many leases it has lost in a row.
+    pub lost_times: i64,
+}
+
+/// What is known of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskStatus {
+    /// Primary key.
+    pub id: i64,
+    /// Public handle.
+    pub task_id: String,
+    /// The task's name.
+    pub method_name: String,
+    /// Its state.
+    pub state: State,
+    /// Attempts charged so far.
+    pub execute_times: i64,
+    /// Leases lost in a row.
+    pub lost_times: i64,
+    /// The last attempt's error.
+    pub error_message: Option<String>,
+    /// The node that holds it.
+    pub lease_owner: Option<String>,
+    /// Time until it is due; zero when it is or was.
+    pub due_in: Duration,
+}
+
+/// How a transactional attempt ended.
+#[derive(Debug)]
+pub enum TransactionOutcome {
+    /// Body and completion are committed: the row is settled.
+    Committed,
+    /// The body or the commit failed; everything is rolled back (or, where the outcome of COMMIT is unknown, either all of
+    /// it is committed or none). The row waits for its settlement.
+    Failed(TaskError),
+    /// The lease was lost; everything is rolled back.
+    LeaseLost,
+    /// No transaction could be opened; the body did not start.
+    NotStarted(StoreError),
+}

@@ -1,0 +1,78 @@
+-- MySQL and MariaDB commit at every DDL statement, so each one here may be repeated after a crash in between.
+CREATE TABLE IF NOT EXISTS consistency_task (
+    id                      BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    gmt_create              DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
+    gmt_modified            DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
+    task_id                 VARCHAR(500) NOT NULL,
+    state                   SMALLINT NOT NULL DEFAULT 0,
+    execute_times           INTEGER NOT NULL DEFAULT 0,
+    next_execute_time       DATETIME(6) NOT NULL DEFAULT (UTC_TIMESTAMP(6)),
+    parameter_types         TEXT NOT NULL,
+    method_name             VARCHAR(200) NOT NULL,
+    method_sign_name        TEXT NOT NULL,
+    execute_interval_second INTEGER NOT NULL DEFAULT 60,
+    delay_time              INTEGER NOT NULL DEFAULT 0,
+    task_parameter          LONGTEXT NOT NULL,
+    execute_mode            SMALLINT NOT NULL DEFAULT 2,
+    thread_way              SMALLINT NOT NULL DEFAULT 1,
+    error_message           MEDIUMTEXT,
+    lost_times              INTEGER NOT NULL DEFAULT 0,
+    queue                   VARCHAR(100) NOT NULL DEFAULT 'default',
+    priority                SMALLINT NOT NULL DEFAULT 5,
+    max_execute_times       INTEGER,
+    version                 BIGINT NOT NULL DEFAULT 0,
+    lease_owner             VARCHAR(100),
+    lease_until             DATETIME(6),
+    order_key               VARCHAR(100),
+    biz_type                VARCHAR(100),
+    biz_id                  VARCHAR(100),
+    cancel_requested        SMALLINT NOT NULL DEFAULT 0,
+    meta                    TEXT,
+    -- When a claim may take the row; NULL while none may, so that finished rows lie outside the range a claim reads.
+    claim_time              DATETIME(6) AS (CASE WHEN state IN (0, 3) THEN next_execute_time END) STORED,
+    CONSTRAINT consistency_task_task_id UNIQUE (task_id),
+    CONSTRAINT consistency_task_state CHECK (state BETWEEN 0 AND 7),
+    CONSTRAINT consistency_task_lease CHECK ((state = 1) = (lease_owner IS NOT NULL) AND (state = 1) = (lease_until IS NOT NULL)),
+    CONSTRAINT consistency_task_execute_mode CHECK (execute_mode IN (1, 2)),
+    CONSTRAINT consistency_task_thread_way CHECK (thread_way IN (1, 2)),
+    CONSTRAINT consistency_task_priority CHECK (priority BETWEEN 0 AND 9),
+    CONSTRAINT consistency_task_counts CHECK (execute_times >= 0 AND lost_times >= 0 AND version >= 0),
+    CONSTRAINT consistency_task_cancel CHECK (cancel_requested IN (0, 1)),
+    -- The claim: oldest due first within a queue and priority.
+    INDEX consistency_task_claim (queue, priority, claim_time, id),
+    -- The rescue: rows by the end of their lease.
+    INDEX consistency_task_lease_until (lease_until),
+    -- The oldest unfinished row of an ordering key.
+    INDEX consistency_task_order (order_key, id),
+    -- For people: rows of a business object.
+    INDEX consistency_task_biz (biz_type, biz_id)
+) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
+
+-- Rows to lock while a row of an ordering key is inserted: the key's hash picks one, which is held until COMMIT, so that
+-- the order of ids is the order of commits.
+CREATE TABLE IF NOT EXISTS consistency_order_lock (
+    slot SMALLINT NOT NULL PRIMARY KEY
+) ENGINE = InnoDB;
+
+INSERT IGNORE INTO consistency_order_lock (slot)
+WITH RECURSIVE slots (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM slots WHERE n < 255) SELECT n FROM slots;
+
+
+CREATE OR REPLACE VIEW consistency_task_readable AS
+SELECT id, task_id, method_name AS task,
+       CASE state WHEN 0 THEN 'pending' WHEN 1 THEN 'running' WHEN 2 THEN 'succeeded' WHEN 3 THEN 'failed'
+                  WHEN 4 THEN 'dead' WHEN 5 THEN 'blocked' WHEN 6 THEN 'cancelled' WHEN 7 THEN 'skipped' END AS state_name,
+       state, execute_times AS attempts, max_execute_times AS max_attempts, lost_times,
+       next_execute_time, task_parameter AS arguments, parameter_types, error_message,
+       CASE execute_mode WHEN 1 THEN 'immediate' ELSE 'scheduled' END AS mode_name,
+       CASE thread_way WHEN 1 THEN 'worker' ELSE 'caller' END AS runs_on,
+       queue, priority, order_key, biz_type, biz_id, lease_owner, lease_until, gmt_create, gmt_modified
+FROM consistency_task;
+
+CREATE OR REPLACE VIEW consistency_task_failed AS
+SELECT id, task_id, method_name AS task, CASE state WHEN 3 THEN 'failed' ELSE 'dead' END AS state_name,
+       execute_times AS attempts, max_execute_times AS max_attempts, lost_times,
+       CASE state WHEN 3 THEN next_execute_time END AS retried_at, error_message,
+       task_parameter AS arguments, parameter_types, method_sign_name AS signature, biz_type, biz_id, gmt_create, gmt_modified
+FROM consistency_task
+WHERE state IN (3, 4);

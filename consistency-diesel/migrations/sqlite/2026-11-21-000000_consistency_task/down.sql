@@ -1,0 +1,3 @@
+DROP VIEW consistency_task_failed;
+DROP VIEW consistency_task_readable;
+DROP TABLE consistency_task;

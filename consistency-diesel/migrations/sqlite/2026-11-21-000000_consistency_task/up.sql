@@ -1,0 +1,67 @@
+-- Times are UTC text with milliseconds, the precision of SQLite's clock; they compare as text.
+CREATE TABLE consistency_task (
+    id                      INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+    gmt_create              TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    gmt_modified            TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    task_id                 TEXT NOT NULL,
+    state                   INTEGER NOT NULL DEFAULT 0,
+    execute_times           INTEGER NOT NULL DEFAULT 0,
+    next_execute_time       TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    parameter_types         TEXT NOT NULL DEFAULT '',
+    method_name             TEXT NOT NULL,
+    method_sign_name        TEXT NOT NULL DEFAULT '',
+    execute_interval_second INTEGER NOT NULL DEFAULT 60,
+    delay_time              INTEGER NOT NULL DEFAULT 0,
+    task_parameter          TEXT NOT NULL DEFAULT '{}',
+    execute_mode            INTEGER NOT NULL DEFAULT 2,
+    thread_way              INTEGER NOT NULL DEFAULT 1,
+    error_message           TEXT,
+    lost_times              INTEGER NOT NULL DEFAULT 0,
+    queue                   TEXT NOT NULL DEFAULT 'default',
+    priority                INTEGER NOT NULL DEFAULT 5,
+    max_execute_times       INTEGER,
+    version                 INTEGER NOT NULL DEFAULT 0,
+    lease_owner             TEXT,
+    lease_until             TEXT,
+    order_key               TEXT,
+    biz_type                TEXT,
+    biz_id                  TEXT,
+    cancel_requested        INTEGER NOT NULL DEFAULT 0,
+    meta                    TEXT,
+    CONSTRAINT consistency_task_task_id UNIQUE (task_id),
+    CONSTRAINT consistency_task_state CHECK (state BETWEEN 0 AND 7),
+    CONSTRAINT consistency_task_lease CHECK ((state = 1) = (lease_owner IS NOT NULL) AND (state = 1) = (lease_until IS NOT NULL)),
+    CONSTRAINT consistency_task_execute_mode CHECK (execute_mode IN (1, 2)),
+    CONSTRAINT consistency_task_thread_way CHECK (thread_way IN (1, 2)),
+    CONSTRAINT consistency_task_priority CHECK (priority BETWEEN 0 AND 9),
+    CONSTRAINT consistency_task_counts CHECK (execute_times >= 0 AND lost_times >= 0 AND version >= 0),
+    CONSTRAINT consistency_task_cancel CHECK (cancel_requested IN (0, 1))
+);
+
+-- The claim: oldest due first within a queue and priority. Rows that cannot be claimed are not in it.
+CREATE INDEX consistency_task_claim ON consistency_task (queue, priority, next_execute_time, id) WHERE state IN (0, 3);
+-- The rescue: rows by the end of their lease.
+CREATE INDEX consistency_task_lease_until ON consistency_task (lease_until) WHERE state = 1;
+-- The oldest unfinished row of an ordering key.
+CREATE INDEX consistency_task_order ON consistency_task (order_key, id) WHERE order_key IS NOT NULL AND state IN (0, 1, 3, 4, 5);
+-- For people: rows of a business object.
+CREATE INDEX consistency_task_biz ON consistency_task (biz_type, biz_id) WHERE biz_type IS NOT NULL;
+
+CREATE VIEW consistency_task_readable AS
+SELECT id, task_id, method_name AS task,
+       CASE state WHEN 0 THEN 'pending' WHEN 1 THEN 'running' WHEN 2 THEN 'succeeded' WHEN 3 THEN 'failed'
+                  WHEN 4 THEN 'dead' WHEN 5 THEN 'blocked' WHEN 6 THEN 'cancelled' WHEN 7 THEN 'skipped' END AS state_name,
+       state, execute_times AS attempts, max_execute_times AS max_attempts, lost_times,
+       next_execute_time, task_parameter AS arguments, parameter_types, error_message,
+       CASE execute_mode WHEN 1 THEN 'immediate' ELSE 'scheduled' END AS mode_name,
+       CASE thread_way WHEN 1 THEN 'worker' ELSE 'caller' END AS runs_on,
+       queue, priority, order_key, biz_type, biz_id, lease_owner, lease_until, gmt_create, gmt_modified
+FROM consistency_task;
+
+CREATE VIEW consistency_task_failed AS
+SELECT id, task_id, method_name AS task, CASE state WHEN 3 THEN 'failed' ELSE 'dead' END AS state_name,
+       execute_times AS attempts, max_execute_times AS max_attempts, lost_times,
+       CASE state WHEN 3 THEN next_execute_time END AS retried_at, error_message,
+       task_parameter AS arguments, parameter_types, method_sign_name AS signature, biz_type, biz_id, gmt_create, gmt_modified
+FROM consistency_task
+WHERE state IN (3, 4);

@@ -1,0 +1,2 @@
+DELETE t FROM JSON_TABLE({ids}, '$[*]' COLUMNS (id BIGINT PATH '$')) AS s
+STRAIGHT_JOIN consistency_task t ON t.id = s.id

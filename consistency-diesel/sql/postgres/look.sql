@@ -1,0 +1,9 @@
+SELECT q.queue, p.priority::bigint, w.wait_us
+FROM json_array_elements_text({queues}::json) AS q(queue)
+CROSS JOIN generate_series(0, 9) AS p(priority)
+CROSS JOIN LATERAL (
+    SELECT GREATEST(0, CEIL(EXTRACT(EPOCH FROM t.next_execute_time - clock_timestamp()) * 1000000))::bigint AS wait_us
+    FROM consistency_task t
+    WHERE t.queue = q.queue AND t.priority = p.priority AND t.state IN (0, 3)
+    ORDER BY t.next_execute_time
+    LIMIT 1) AS w

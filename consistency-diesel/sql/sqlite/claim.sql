@@ -1,0 +1,19 @@
+UPDATE consistency_task
+SET state = 1, version = version + 1, execute_times = execute_times + 1,
+    lease_owner = {node}, lease_until = strftime('%Y-%m-%d %H:%M:%f', 'now', printf('+%.3f seconds', {lease_us} / 1000000.0)),
+    gmt_modified = strftime('%Y-%m-%d %H:%M:%f', 'now')
+WHERE id IN (
+    SELECT t.id
+    FROM consistency_task t
+    WHERE t.queue = {queue} AND t.priority = {priority} AND t.state IN (0, 3)
+      AND t.next_execute_time <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+      AND t.method_name IN (SELECT value FROM json_each({names}))
+      AND (t.execute_mode = 2 AND t.thread_way = 2) = {serial}
+      AND (t.order_key IS NULL OR NOT EXISTS (
+          SELECT 1 FROM consistency_task e
+          WHERE e.order_key = t.order_key AND e.id < t.id AND e.state IN (0, 1, 3, 4, 5)))
+    ORDER BY t.next_execute_time, t.id
+    LIMIT {limit})
+RETURNING id, task_id, method_name, task_parameter, version, execute_times, execute_interval_second,
+    max_execute_times, meta, error_message IS NOT NULL, cancel_requested,
+    CAST(ROUND((julianday(next_execute_time) - 2440587.5) * 86400000.0) AS INTEGER) * 1000

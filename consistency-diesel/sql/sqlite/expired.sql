@@ -1,0 +1,9 @@
+SELECT id, task_id, method_name, lease_owner,
+    CASE WHEN cancel_requested = 1 THEN 6
+         WHEN lost_times + 1 >= {crash_budget} OR execute_times >= max_execute_times THEN 4
+         ELSE 3 END,
+    lost_times + 1
+FROM consistency_task
+WHERE state = 1 AND lease_until < strftime('%Y-%m-%d %H:%M:%f', 'now')
+ORDER BY lease_until
+LIMIT {limit}

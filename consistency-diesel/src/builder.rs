@@ -1,0 +1,239 @@
+//! From settings to a running outbox: everything is checked, in one error, before anything starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use consistency_core::dispatch::{EnqueueOnly, HandOff};
+use consistency_core::enqueue::EnqueueRules;
+use consistency_core::error::{Problem, StartError};
+use consistency_core::event::Event;
+use consistency_core::inject::InjectedState;
+use consistency_core::registry::Registry;
+use consistency_core::runtime::{Parts, Runtime};
+use consistency_core::settings::Settings;
+use consistency_core::task::{Task, TaskDefinition};
+
+use crate::outbox::{Outbox, Role};
+use crate::source::Source;
+
+/// Collects what an [`Outbox`] needs. Every setting has a default; [`Settings`] says which and why.
+#[must_use = "nothing starts before `start().await` or `start_blocking()`"]
+pub struct OutboxBuilder {
+    source: Source,
+    settings: Settings,
+    state: InjectedState,
+    registered: Vec<&'static TaskDefinition>,
+    only: Option<Vec<String>>,
+    expected: Vec<String>,
+    listeners: Vec<Arc<dyn Fn(&Event) + Send + Sync>>,
+    migrate: bool,
+    enqueue_only: bool,
+}
+
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident: $type:ty,)*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(mut self, value: $type) -> Self {
+                self.settings.$name = value;
+                self
+            }
+        )*
+    };
+}
+
+impl OutboxBuilder {
+    pub(crate) fn new(source: Source) -> Self {
+        Self {
+            source,
+            settings: Settings::default(),
+            state: InjectedState::default(),
+            registered: Vec::new(),
+            only: None,
+            expected: Vec::new(),
+            listeners: Vec::new(),
+            migrate: false,
+            enqueue_only: false,
+        }
+    }
+
+    settings! {
+        /// Attempts at a time in every queue that names none. Default 32.
+        concurrency: usize,
+        /// Longest time between two looks at the table. Default 1 s; see [`Settings::poll_interval`].
+        poll_interval: Duration,
+        /// How long a row stays ours without a heartbeat. Default 10 s.
+        lease: Duration,
+        /// Time between renewals. Default 3 s, at most half of `lease`.
+        heartbeat: Duration,
+        /// Time limit of an attempt whose task has no `timeout`. Default 15 min.
+        attempt_timeout: Duration,
+        /// Leases lost in a row before a task is dead. Default 5.
+        crash_budget: u32,
+        /// Most rows one claim takes. Default 1000.
+        claim_batch: usize,
+        /// Most rows one settlement writes. Default 1000.
+        settle_batch: usize,
+        /// How long a settlement waits for company. Default 1 ms.
+        settle_linger: Duration,
+        /// Most bytes of stored arguments. Default 1 MiB.
+        max_argument_bytes: usize,
+        /// Most bytes of stored error text. Default 16 KiB.
+        max_error_bytes: usize,
+        /// How long to wait for a locked SQLite file or a free connection. Default 10 s.
+        busy_wait: Duration,
+        /// How long a shutdown waits for running attempts. Default 10 s.
+        shutdown_grace: Duration,
+        /// Blocking bodies past their time limit whose threads may go on. Default 16.
+        max_abandoned_threads: usize,
+        /// Connections for `#[tx]` tasks. Default 4; always 1 on SQLite.
+        transaction_connections: usize,
+    }
+
+    /// The name of this process in `lease_owner`; a random part is added. Default: host and process id.
+    pub fn node(mut self, name: impl Into<String>) -> Self {
+        self.settings.node = name.into();
+        self
+    }
+
+    /// Serves `queue` with `slots` attempts at a time.
+    pub fn queue(mut self, queue: impl Into<String>, slots: usize) -> Self {
+        self.settings.queues.insert(queue.into(), slots);
+        self
+    }
+
+    /// Says that other processes serve `queue`: calls for it are stored, this process does not claim them.
+    pub fn queue_elsewhere(mut self, queue: impl Into<String>) -> Self {
+        self.settings.queues_elsewhere.insert(queue.into());
+        self
+    }
+
+    /// Gives `value` to every `#[inject]` parameter of type `&T`. One value per type; a later one replaces it.
+    pub fn inject<T: Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.state.insert(value);
+        self
+    }
+
+    /// Registers a task by hand. Tasks register themselves; this also keeps the linker from dropping their crate.
+    pub fn register<T: Task>(self) -> Self {
+        self.register_definition(T::DEFINITION)
+    }
+
+    /// Registers a task by its definition: for associated functions, whose macro makes `Type::name_task()`.
+    pub fn register_definition(mut self, definition: &'static TaskDefinition) -> Self {
+        self.registered.push(definition);
+        self
+    }
+
+    /// Serves only the tasks of these names. Calls of others are refused.
+    pub fn only<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.only.get_or_insert_default().extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Makes it an error at start when no function is registered under one of these names.
+    pub fn expect_tasks<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.expected.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Hears of every [`Event`], on the thread it happens on; be quick.
+    pub fn listener(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listeners.push(Arc::new(listener));
+        self
+    }
+
+    /// Runs the pending migrations at start. Safe when several processes start at once.
+    pub fn migrate(mut self) -> Self {
+        self.migrate = true;
+        self
+    }
+
+    /// Stores calls and runs none: for processes whose tasks other processes run.
+    pub fn enqueue_only(mut self) -> Self {
+        self.enqueue_only = true;
+        self
+    }
+
+    /// Checks settings, address and tasks without a database: for one unit test that catches what a start would refuse.
+    ///
+    /// # Errors
+    /// Every problem at once.
+    pub fn check(&self) -> Result<(), StartError> {
+        let mut problems = Vec::new();
+        self.gather(&mut problems);
+        StartError::check(problems)
+    }
+
+    fn gather(&self, problems: &mut Vec<Problem>) -> Registry {
+        self.settings.check(problems);
+        let connection = match self.source.resolve() {
+            Ok(open) => Some(open.connection()),
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        };
+        let registry = Registry::gather(&self.registered, self.only.as_deref(), &self.expected, problems);
+        if !self.enqueue_only {
+            registry.check(&self.state, connection, problems);
+        }
+        registry
+    }
+
+    /// Starts the outbox. Inside a Tokio runtime `async` tasks run on that one.
+    ///
+    /// After it returns the table is checked and, unless [`enqueue_only`](Self::enqueue_only), due tasks are being run.
+    ///
+    /// # Errors
+    /// A [`StartError`] with every problem: settings, address, tasks; then the database, then the table.
+    pub async fn start(self) -> Result<Outbox, StartError> {
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => match runtime.spawn_blocking(move || self.start_blocking()).await {
+                Ok(started) => started,
+                Err(error) => Err(Problem::Database(format!("the start was interrupted: {error}")).into()),
+            },
+            Err(_) => self.start_blocking(),
+        }
+    }
+
+    /// As [`start`](Self::start), from code that is not `async`. Without a Tokio runtime around it, it brings its own.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_blocking(self) -> Result<Outbox, StartError> {
+        let mut problems = Vec::new();
+        let registry = self.gather(&mut problems);
+        StartError::check(problems)?;
+        let open = self.source.resolve()?;
+        open.prepare(&self.settings, self.migrate)?;
+
+        let served = self.only.as_ref().map(|_| Arc::new(registry.names().collect()));
+        let queues = (!self.enqueue_only).then(|| {
+            let named = registry.definitions().map(|definition| definition.options.queue);
+            let mut known = self.settings.served_queues(named);
+            known.extend(self.settings.queues_elsewhere.iter().cloned());
+            Arc::new(known.into_iter().collect())
+        });
+        let rules =
+            Arc::new(EnqueueRules { max_argument_bytes: self.settings.max_argument_bytes, served, queues });
+        let store = open.store(&self.settings);
+        let (kind, connection, busy_wait) = (open.kind(), open.connection(), self.settings.busy_wait);
+        let role = if self.enqueue_only {
+            Role::EnqueueOnly(Arc::new(EnqueueOnly::new(rules)) as Arc<dyn HandOff>)
+        } else {
+            let parts =
+                Parts { settings: self.settings, registry, state: self.state, rules, listeners: self.listeners };
+            let runtime = Runtime::start(parts, Arc::clone(&store))
+                .map_err(|error| Problem::Setting { setting: "concurrency", reason: format!("no thread: {error}") })?;
+            Role::Running(runtime)
+        };
+        Ok(Outbox::new(role, store, kind, connection, busy_wait))
+    }
+}
+
+impl std::fmt::Debug for OutboxBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OutboxBuilder").field("source", &self.source).field("settings", &self.settings).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,86 @@
+//! The statements of each database, by name: the only place that knows which text belongs to which.
+
+/// A database the outbox runs on, and its statements.
+#[derive(Debug, Clone, Copy)]
+pub struct Dialect {
+    pub(crate) kind: Kind,
+    pub(crate) sql: &'static Sql,
+}
+
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
+    Sqlite,
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    Postgres,
+    #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
+    Mysql,
+}
+
+impl Kind {
+    /// Its name, for messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Sqlite => "SQLite",
+            Kind::Postgres => "PostgreSQL",
+            Kind::Mysql => "MySQL or MariaDB",
+        }
+    }
+}
+
+/// The texts every database has. What one of them alone needs stands beside its steps.
+#[derive(Debug)]
+pub(crate) struct Sql {
+    pub(crate) insert: &'static str,
+    pub(crate) existing: &'static str,
+    pub(crate) look: &'static str,
+    pub(crate) claim: &'static str,
+    pub(crate) settle: &'static str,
+    pub(crate) settled_before: &'static str,
+    pub(crate) complete: &'static str,
+    pub(crate) renew: &'static str,
+    pub(crate) expired: &'static str,
+    pub(crate) rescue: &'static str,
+    pub(crate) unknown_names: &'static str,
+    pub(crate) status: &'static str,
+    pub(crate) prune: &'static str,
+    pub(crate) check: &'static str,
+}
+
+macro_rules! dialect {
+    ($name:ident, $kind:ident, $folder:literal, $feature:literal) => {
+        #[cfg(feature = $feature)]
+        pub(crate) const $name: Dialect = Dialect {
+            kind: Kind::$kind,
+            sql: &Sql {
+                insert: include_str!(concat!("../sql/", $folder, "/insert.sql")),
+                existing: include_str!(concat!("../sql/", $folder, "/existing.sql")),
+                look: include_str!(concat!("../sql/", $folder, "/look.sql")),
+                claim: include_str!(concat!("../sql/", $folder, "/claim.sql")),
+                settle: include_str!(concat!("../sql/", $folder, "/settle.sql")),
+                settled_before: include_str!(concat!("../sql/", $folder, "/settled_before.sql")),
+                complete: include_str!(concat!("../sql/", $folder, "/complete.sql")),
+                renew: include_str!(concat!("../sql/", $folder, "/renew.sql")),
+                expired: include_str!(concat!("../sql/", $folder, "/expired.sql")),
+                rescue: include_str!(concat!("../sql/", $folder, "/rescue.sql")),
+                unknown_names: include_str!(concat!("../sql/", $folder, "/unknown_names.sql")),
+                status: include_str!(concat!("../sql/", $folder, "/status.sql")),
+                prune: include_str!(concat!("../sql/", $folder, "/prune.sql")),
+                check: include_str!(concat!("../sql/", $folder, "/check.sql")),
+            },
+        };
+    };
+}
+
+dialect!(SQLITE, Sqlite, "sqlite", "sqlite");
+dialect!(POSTGRES, Postgres, "postgres", "postgres");
+dialect!(MYSQL, Mysql, "mysql", "mysql");
+
+pub(crate) const POSTGRES_LOCK_ORDER_KEY: &str = include_str!("../sql/postgres/lock_order_key.sql");
+pub(crate) const MYSQL_LOCK_ORDER_KEY: &str = include_str!("../sql/mysql/lock_order_key.sql");
+pub(crate) const MYSQL_INSERT_ROW: &str = include_str!("../sql/mysql/insert_row.sql");
+pub(crate) const MYSQL_INSERTED: &str = include_str!("../sql/mysql/inserted.sql");
+pub(crate) const MYSQL_CLAIMABLE: &str = include_str!("../sql/mysql/claimable.sql");
+pub(crate) const MYSQL_HELD: &str = include_str!("../sql/mysql/held.sql");
+pub(crate) const MYSQL_PRUNABLE: &str = include_str!("../sql/mysql/prunable.sql");

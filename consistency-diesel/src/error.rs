@@ -1,0 +1,158 @@
+//! Database errors, sorted: worth another try or not, and whether the outcome of a COMMIT is known.
+
+use consistency_core::error::{EnqueueError, StoreError};
+use diesel::result::{DatabaseErrorKind, Error};
+
+/// Why the transaction helper refused or failed. It reaches the caller's error type through `From<diesel::result::Error>`;
+/// [`TransactionError::of`] finds it there again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TransactionError {
+    /// A transaction is open on the connection already.
+    #[error(
+        "a transaction is already open on this connection: call `outbox.transaction` outside of it, or store calls in it with \
+         `outbox.join(conn)`, which leaves their start to the poller. If none should be open, an earlier one on this connection was \
+         abandoned; its work is not durable: drop the connection"
+    )]
+    AlreadyOpen,
+    /// `join` needs an open transaction.
+    #[error("no transaction is open on this connection: `join` stores calls in the transaction you have open; use `outbox.transaction`")]
+    NotOpen,
+    /// The connection was left in a state Diesel cannot use.
+    #[error("the connection is broken: an earlier transaction on it neither committed nor rolled back; drop the connection")]
+    BrokenConnection,
+    /// The transaction ended underneath: the database rolled it back, or somebody ended it with SQL.
+    #[error(
+        "the transaction ended before its commit (a deadlock, an error that was ignored, or a COMMIT or ROLLBACK of your own); \
+         nothing was enqueued and nothing is committed by the outbox; do not ignore database errors inside the closure"
+    )]
+    Lost,
+    /// The connection was lost during COMMIT: the transaction is either committed as a whole or not at all.
+    #[error("the connection was lost during COMMIT ({0}): whether the transaction is committed is unknown; if it is, its tasks will run")]
+    CommitUnknown(String),
+    /// The connection belongs to another kind of database than the outbox.
+    #[error("this connection speaks to {found}, the outbox runs on {wanted}")]
+    WrongDatabase {
+        /// The outbox's database.
+        wanted: &'static str,
+        /// The connection's database.
+        found: &'static str,
+    },
+}
+
+impl TransactionError {
+    /// The [`TransactionError`] inside a Diesel error, if it is one.
+    pub fn of(error: &Error) -> Option<&TransactionError> {
+        match error {
+            Error::QueryBuilderError(inner) => inner.downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+/// The [`EnqueueError`] inside a Diesel error, if `enqueue` refused the call.
+pub fn enqueue_error(error: &Error) -> Option<&EnqueueError> {
+    match error {
+        Error::SerializationError(inner) => inner.downcast_ref(),
+        _ => None,
+    }
+}
+
+impl From<TransactionError> for Error {
+    fn from(error: TransactionError) -> Self {
+        Error::QueryBuilderError(Box::new(error))
+    }
+}
+
+/// A refused call as a Diesel error, so that `?` works with any error type that takes those.
+pub(crate) fn refused(error: EnqueueError) -> Error {
+    Error::SerializationError(Box::new(error))
+}
+
+/// Sorts a database error for the runtime.
+pub(crate) fn store_error(error: Error) -> StoreError {
+    if is_transient(&error) { StoreError::Transient(Box::new(error)) } else { StoreError::Fatal(Box::new(error)) }
+}
+
+/// Parts of messages that mean a passing fault. Diesel tells most of these apart by message only.
+const TRANSIENT: [&str; 21] = [
+    "database is locked",
+    "database table is locked",
+    "deadlock",
+    "lock wait timeout",
+    "lock timeout",
+    "could not serialize",
+    "record has changed since last read",
+    "too many connections",
+    "too many clients",
+    "remaining connection slots",
+    "the database system is",
+    "statement timeout",
+    "read-only",
+    "read only",
+    "readonly",
+    "is full",
+    "no space left",
+    "disk i/o error",
+    "unable to open database",
+    "try restarting transaction",
+    "server shutdown in progress",
+];
+
+/// Parts of messages that mean that the connection is gone.
+const DISCONNECTED: [&str; 16] = [
+    "server closed the connection",
+    "terminating connection",
+    "connection to server",
+    "could not connect",
+    "can't connect",
+    "connection refused",
+    "connection reset",
+    "connection timed out",
+    "connection not open",
+    "connection was killed",
+    "no connection to the server",
+    "lost connection",
+    "gone away",
+    "broken pipe",
+    "ssl connection has been closed",
+    "eof detected",
+];
+
+/// Whether the same work may succeed when tried again.
+pub(crate) fn is_transient(error: &Error) -> bool {
+    match error {
+        Error::DatabaseError(
+            DatabaseErrorKind::SerializationFailure
+            | DatabaseErrorKind::ClosedConnection
+            | DatabaseErrorKind::ReadOnlyTransaction
+            | DatabaseErrorKind::UnableToSendCommand,
+            _,
+        )
+        | Error::BrokenTransactionManager => true,
+        Error::DatabaseError(_, information) => {
+            let message = information.message().to_lowercase();
+            TRANSIENT.iter().chain(&DISCONNECTED).any(|part| message.contains(part))
+        }
+        Error::RollbackErrorOnCommit { commit_error, .. } => is_transient(commit_error),
+        _ => false,
+    }
+}
+
+/// Whether the connection is gone, so that the outcome of what was sent last is unknown.
+pub(crate) fn is_disconnected(error: &Error) -> bool {
+    match error {
+        Error::DatabaseError(DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand, _) => true,
+        Error::DatabaseError(_, information) => {
+            let message = information.message().to_lowercase();
+            DISCONNECTED.iter().any(|part| message.contains(part))
+        }
+        Error::RollbackErrorOnCommit { commit_error, .. } => is_disconnected(commit_error),
+        _ => false,
+    }
+}
+
+/// Whether another connection holds SQLite's write lock.
+pub(crate) fn is_locked(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(_, information) if information.message().contains("is locked"))
+}

@@ -1,0 +1,55 @@
+//! Transactional outbox for Diesel: annotated functions are stored with your transaction and run until they succeed.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+compile_error!("`consistency-diesel` needs a database: enable the feature `sqlite`, `postgres` or `mysql`");
+
+pub mod builder;
+pub mod connection;
+mod dialect;
+pub mod error;
+mod insert;
+pub mod migrations;
+mod operations;
+pub mod outbox;
+mod pool;
+mod proof;
+mod rows;
+pub mod source;
+mod statement;
+mod store;
+pub mod task_tx;
+mod transaction;
+
+pub use consistency_core as core;
+pub use consistency_macros::consistency_task;
+
+/// What generated code reaches; not covered by semantic versioning.
+#[doc(hidden)]
+pub mod __private {
+    pub use consistency_core::__private::*;
+}
+
+/// What most files that define or enqueue tasks need. Listed by hand, so that nothing arrives unasked.
+pub mod prelude {
+    pub use crate::consistency_task;
+    pub use crate::outbox::Outbox;
+    pub use crate::task_tx::TaskTx;
+    pub use consistency_core::call::Call;
+    pub use consistency_core::context::TaskContext;
+    pub use consistency_core::enqueue::Receipt;
+    pub use consistency_core::error::TaskError;
+    // The task as a type, for `register::<ship>()` and `ship::NAME`.
+    pub use consistency_core::task::Task;
+}
+
+/// A duration in microseconds, as the statements take it.
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A count, as the statements take it.
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

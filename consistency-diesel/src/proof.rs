@@ -1,0 +1,71 @@
+//! The proof that the caller's transaction still lives before anything of ours is written into it.
+//!
+//! MariaDB ends a transaction silently on a deadlock the caller ignored, SQLite on a full disk, and anybody can send COMMIT:
+//! our INSERT would then commit by itself and its task run without the business data. On SQLite and MySQL a savepoint of our
+//! own, set right after BEGIN, is gone when the transaction is; on PostgreSQL the driver knows the state after every answer.
+
+use diesel::result::QueryResult;
+
+use crate::connection::TaskConnection;
+use crate::dialect::Kind;
+use crate::error::TransactionError;
+
+/// Sets the proof for the level `depth` (0 is the transaction itself).
+pub(crate) fn set<C: TaskConnection>(conn: &mut C, depth: usize) -> QueryResult<()> {
+    match C::DIALECT.kind {
+        Kind::Postgres => Ok(()),
+        Kind::Sqlite | Kind::Mysql => conn.batch_execute(&format!("SAVEPOINT consistency_proof_{depth}")),
+    }
+}
+
+/// Proves that the transaction lives, and sets the proof anew.
+pub(crate) fn renew<C: TaskConnection>(conn: &mut C, depth: usize) -> QueryResult<()> {
+    redeem(conn, depth)?;
+    set(conn, depth)
+}
+
+/// Proves that the transaction lives, for the last time at this level.
+///
+/// # Errors
+/// [`TransactionError::Lost`] when it does not.
+pub(crate) fn redeem<C: TaskConnection>(conn: &mut C, depth: usize) -> QueryResult<()> {
+    // Diesel counts the transaction itself as depth 1.
+    let healthy = conn.healthy_depth().is_some_and(|known| known as usize == depth + 1);
+    let proven = healthy
+        && match C::DIALECT.kind {
+            Kind::Postgres => true,
+            Kind::Sqlite | Kind::Mysql => {
+                conn.batch_execute(&format!("RELEASE SAVEPOINT consistency_proof_{depth}")).is_ok()
+            }
+        };
+    if proven { Ok(()) } else { Err(TransactionError::Lost.into()) }
+}
+
+/// Proves that a transaction of the caller's own is open.
+///
+/// # Errors
+/// [`TransactionError::NotOpen`] when none is.
+pub(crate) fn of_open_transaction<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
+    match conn.healthy_depth() {
+        None => return Err(TransactionError::Lost.into()),
+        Some(0) => return Err(TransactionError::NotOpen.into()),
+        Some(_) => {}
+    }
+    let open = match C::DIALECT.kind {
+        Kind::Postgres => true,
+        // Outside a transaction the savepoint is forgotten at once.
+        Kind::Mysql => {
+            conn.batch_execute("SAVEPOINT consistency_join")?;
+            conn.batch_execute("RELEASE SAVEPOINT consistency_join").is_ok()
+        }
+        // A second BEGIN is refused exactly when a transaction is open.
+        Kind::Sqlite => match conn.batch_execute("BEGIN") {
+            Err(_) => true,
+            Ok(()) => {
+                conn.batch_execute("ROLLBACK")?;
+                false
+            }
+        },
+    };
+    if open { Ok(()) } else { Err(TransactionError::Lost.into()) }
+}

@@ -1,0 +1,129 @@
+//! A statement: a text from `sql/` with `{named}` values, bound in the way of whichever database runs it.
+//!
+//! The texts are constants and values are only ever bound, so prepared statements are cached by text and no SQL is built
+//! from values. Both Diesel worlds can run the same statements.
+
+use std::marker::PhantomData;
+
+use diesel::RunQueryDsl;
+use diesel::backend::Backend;
+use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+use diesel::result::QueryResult;
+use diesel::serialize::ToSql;
+use diesel::sql_types::{BigInt, HasSqlType, Nullable, Text};
+
+/// A bound value.
+#[derive(Debug, Clone)]
+pub(crate) enum Bind {
+    Int(Option<i64>),
+    Text(Option<String>),
+}
+
+impl From<i64> for Bind {
+    fn from(value: i64) -> Self {
+        Bind::Int(Some(value))
+    }
+}
+
+impl From<Option<i64>> for Bind {
+    fn from(value: Option<i64>) -> Self {
+        Bind::Int(value)
+    }
+}
+
+impl From<&str> for Bind {
+    fn from(value: &str) -> Self {
+        Bind::Text(Some(value.to_owned()))
+    }
+}
+
+impl From<String> for Bind {
+    fn from(value: String) -> Self {
+        Bind::Text(Some(value))
+    }
+}
+
+impl From<Option<String>> for Bind {
+    fn from(value: Option<String>) -> Self {
+        Bind::Text(value)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Piece {
+    Sql(&'static str),
+    Bind(Bind),
+}
+
+/// A statement whose rows, if any, have the SQL types `ST`.
+#[derive(Debug, Clone)]
+pub(crate) struct Statement<ST = ()> {
+    pieces: Vec<Piece>,
+    cached: bool,
+    rows: PhantomData<ST>,
+}
+
+impl Statement {
+    /// The statement of `text`, each `{name}` in it bound to the value of that name.
+    pub(crate) fn new(text: &'static str, values: &[(&str, Bind)]) -> Self {
+        Statement { pieces: Vec::new(), cached: true, rows: PhantomData }.and(text, values)
+    }
+
+    /// Adds another text with its values.
+    pub(crate) fn and(mut self, text: &'static str, values: &[(&str, Bind)]) -> Self {
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let Some((name, behind)) = after.split_once('}') else { break };
+            let value = values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+            debug_assert!(value.is_some(), "the statement asks for a value `{name}` that nobody gives");
+            self.pieces.push(Piece::Sql(before));
+            self.pieces.push(Piece::Bind(value.unwrap_or(Bind::Text(None))));
+            rest = behind;
+        }
+        self.pieces.push(Piece::Sql(rest));
+        self
+    }
+
+    /// Prepares it anew each time: for texts of many shapes that would fill the cache.
+    pub(crate) fn uncached(mut self) -> Self {
+        self.cached = false;
+        self
+    }
+
+    /// The same statement with rows of the SQL types `ST`.
+    pub(crate) fn returning<ST>(self) -> Statement<ST> {
+        Statement { pieces: self.pieces, cached: self.cached, rows: PhantomData }
+    }
+}
+
+impl<ST, DB> QueryFragment<DB> for Statement<ST>
+where
+    DB: Backend + HasSqlType<BigInt> + HasSqlType<Text>,
+    Option<i64>: ToSql<Nullable<BigInt>, DB>,
+    Option<String>: ToSql<Nullable<Text>, DB>,
+{
+    fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        if !self.cached {
+            out.unsafe_to_cache_prepared();
+        }
+        for piece in &self.pieces {
+            match piece {
+                Piece::Sql(text) => out.push_sql(text),
+                Piece::Bind(Bind::Int(value)) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
+                Piece::Bind(Bind::Text(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<ST> QueryId for Statement<ST> {
+    type QueryId = ();
+    const HAS_STATIC_QUERY_ID: bool = false;
+}
+
+impl<ST> Query for Statement<ST> {
+    type SqlType = ST;
+}
+
+impl<ST, C> RunQueryDsl<C> for Statement<ST> {}
