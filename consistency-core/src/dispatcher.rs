@@ -56,6 +56,7 @@ impl Dispatcher {
             let wait = match round {
                 Ok(round) => {
                     trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
+                    self.executor.passed_over.store(round.passed_over, Ordering::Relaxed);
                     if round.passed_over && Instant::now() >= next_unknown {
                         next_unknown = Instant::now() + UNKNOWN_NAMES_EVERY;
                         self.report_unknown(&names);

@@ -96,15 +96,16 @@ pub enum Accepted {
 #[derive(Debug)]
 pub struct EnqueueScope {
     rules: Arc<EnqueueRules>,
+    base: usize,
     buffer: Vec<NewTask>,
     savepoints: Vec<usize>,
     stored_pending: bool,
 }
 
 impl EnqueueScope {
-    /// An empty scope.
-    pub fn new(rules: Arc<EnqueueRules>) -> Self {
-        Self { rules, buffer: Vec::new(), savepoints: Vec::new(), stored_pending: false }
+    /// An empty scope, opened `base` savepoints deep: 0 but for tests that keep a transaction open around everything.
+    pub fn new(rules: Arc<EnqueueRules>, base: usize) -> Self {
+        Self { rules, base, buffer: Vec::new(), savepoints: Vec::new(), stored_pending: false }
     }
 
     /// Checks a call and buffers it, or gives it back to be stored now.
@@ -140,9 +141,14 @@ impl EnqueueScope {
         }
     }
 
-    /// How many savepoints are open.
+    /// How many savepoints are open inside this scope.
     pub fn depth(&self) -> usize {
         self.savepoints.len()
+    }
+
+    /// How many savepoints are open on the connection.
+    pub fn level(&self) -> usize {
+        self.base + self.savepoints.len()
     }
 
     /// Whether rows were stored pending, so that the poller is to be woken after the commit.

@@ -1,15 +1,14 @@
 //! Runs one claimed row: look up, decode, run, decide, settle. Every way an attempt can end comes back here.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use futures_util::future::{AbortHandle, Abortable};
 use tracing::Instrument;
 
 use crate::bodies::Bodies;
+use crate::caught::{caught, caught_blocking};
 use crate::context::{CancelReason, TaskContext};
 use crate::dispatch::HandOff;
 use crate::enqueue::EnqueueRules;
@@ -40,6 +39,10 @@ pub struct Executor {
     pub(crate) events: Events,
     pub(crate) bodies: Bodies,
     pub(crate) watchdog: Signal,
+    /// Wakes the dispatcher.
+    pub(crate) wake: Arc<Signal>,
+    /// The dispatcher's last look found due rows that no claim took: an ordered one may wait for one of ours.
+    pub(crate) passed_over: AtomicBool,
 }
 
 /// A body under way, from its begin to its settlement.
@@ -55,9 +58,18 @@ impl Executor {
     pub fn drive(self: &Arc<Self>, held: Held, slot: Slot, hand_off: &Arc<dyn HandOff>) {
         let executor = Arc::clone(self);
         let hand_off = Arc::clone(hand_off);
-        match self.body(&held.task) {
-            Some(Body::Async(_)) => self.bodies.spawn(async move { executor.drive_async(held, slot, hand_off).await }),
-            _ => self.bodies.spawn_blocking(move || executor.drive_blocking(held, slot, hand_off)),
+        let unstarted = Unstarted { executor: Arc::clone(self), held: Some(held) };
+        match unstarted.body() {
+            Some(Body::Async(_)) => self.bodies.spawn(async move {
+                if let Some(held) = unstarted.take() {
+                    executor.drive_async(held, slot, hand_off).await;
+                }
+            }),
+            _ => self.bodies.spawn_blocking(move || {
+                if let Some(held) = unstarted.take() {
+                    executor.drive_blocking(held, slot, hand_off);
+                }
+            }),
         }
     }
 
@@ -106,12 +118,14 @@ impl Executor {
     async fn run_async(&self, held: Held, run: fn(Attempt) -> crate::task::BoxFuture, slot: &Slot) {
         let (abort, registration) = AbortHandle::new_pair();
         let Some(started) = self.start(held, Some(slot), Some(abort), None) else { return };
+        let dropped = DroppedBody { executor: self, running: &started.running };
         let body = caught(run(started.attempt.clone())).instrument(started.span.clone());
         // An aborted body was settled by whoever aborted it.
         if let Ok(outcome) = Abortable::new(body, registration).await {
             slot.lane().ran(started.running.begun.elapsed());
             self.conclude(&started, outcome);
         }
+        drop(dropped);
     }
 
     fn run_blocking(&self, held: Held, slot: Option<&Slot>, hand_off: &dyn HandOff, done: Option<Arc<Done>>) {
@@ -154,6 +168,14 @@ impl Executor {
         self.conclude_transaction(&started, outcome, None);
         if !settled_here {
             done.wait(self.settings.busy_wait);
+        }
+    }
+
+    /// After an outcome is in the table: wakes the dispatcher when a row may now be claimed, or will be sooner than it looks.
+    pub(crate) fn wake_if_awaited(&self, due_in: Option<Duration>) {
+        let soon = due_in.is_some_and(|due_in| due_in < self.settings.poll_interval);
+        if soon || self.passed_over.load(Ordering::Relaxed) {
+            self.wake.raise();
         }
     }
 
@@ -267,6 +289,7 @@ impl Executor {
                 self.ledger.forget([lease]);
                 let attempt = info(&started.running.task);
                 self.events.emit(Event::Settled { attempt, state: State::Succeeded, took, error: None });
+                self.wake_if_awaited(None);
             }
             TransactionOutcome::LeaseLost => {
                 if started.running.gate.take() {
@@ -307,6 +330,46 @@ impl Executor {
     }
 }
 
+/// A row on its way to a thread or a future. Should the Tokio runtime end first, it is put back instead of being renewed
+/// for ever by the heartbeat.
+struct Unstarted {
+    executor: Arc<Executor>,
+    held: Option<Held>,
+}
+
+impl Unstarted {
+    fn body(&self) -> Option<Body> {
+        self.held.as_ref().and_then(|held| self.executor.body(&held.task))
+    }
+
+    fn take(mut self) -> Option<Held> {
+        self.held.take()
+    }
+}
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if let Some(held) = &self.held {
+            self.executor.release(&held.task, "the Tokio runtime ended before it started");
+        }
+    }
+}
+
+/// Puts a row back whose future is dropped in the middle, when the Tokio runtime it runs on ends.
+struct DroppedBody<'a> {
+    executor: &'a Executor,
+    running: &'a RunningAttempt,
+}
+
+impl Drop for DroppedBody<'_> {
+    fn drop(&mut self) {
+        if self.running.gate.take() {
+            self.executor.ledger.end(self.running.task.lease);
+            self.executor.release(&self.running.task, "the Tokio runtime ended while it ran");
+        }
+    }
+}
+
 impl std::fmt::Debug for Executor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Executor({})", self.node)
@@ -320,28 +383,5 @@ pub(crate) fn info(task: &ClaimedTask) -> AttemptInfo {
         task_id: task.task_id.clone(),
         name: task.method_name.clone(),
         attempt: task.attempt(),
-    }
-}
-
-async fn caught(body: crate::task::BoxFuture) -> Result<(), TaskError> {
-    AssertUnwindSafe(body).catch_unwind().await.unwrap_or_else(|payload| Err(panicked(payload)))
-}
-
-fn caught_blocking(body: impl FnOnce() -> Result<(), TaskError>) -> Result<(), TaskError> {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(panicked(payload)))
-}
-
-fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
-    let text = payload
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| payload.downcast_ref::<String>().cloned());
-    match text {
-        Some(text) => TaskError::message(format!("panicked: {text}")),
-        None => {
-            // Dropping a payload of an unknown type could panic again, outside of any guard.
-            std::mem::forget(payload);
-            TaskError::message("panicked with a payload that is no text")
-        }
     }
 }

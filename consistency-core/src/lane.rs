@@ -47,7 +47,7 @@ struct State {
 
 impl Lane {
     /// A lane of `slots`; `dispatcher` is woken when it has room again, `abandoned` counts threads given up.
-    pub fn new(
+    pub(crate) fn new(
         queue: String,
         slots: usize,
         claim_batch: usize,

@@ -4,6 +4,7 @@
 pub mod arguments;
 mod bodies;
 pub mod call;
+pub mod caught;
 mod call_is_no_future;
 pub mod context;
 pub mod dispatch;
@@ -29,6 +30,7 @@ pub mod state;
 pub mod storage_probe;
 pub mod store;
 pub mod task;
+pub mod transaction_probe;
 
 /// What generated code reaches; not covered by semantic versioning.
 #[doc(hidden)]
@@ -44,6 +46,7 @@ pub mod __private {
         TxParts,
     };
     pub use crate::storage_probe::{DecodeStorable, DecodeUnstorable, EncodeStorable, EncodeUnstorable, Given, Wanted};
+    pub use crate::transaction_probe::{BindOther, BindTransaction, WantedTransaction};
     pub use inventory;
 
     /// Asks the compiler for its message when `T` cannot be stored.

@@ -108,6 +108,8 @@ impl Runtime {
             settler: Settler::default(),
             bodies: Bodies::new(threads)?,
             watchdog: Signal::default(),
+            wake: Arc::clone(&wake),
+            passed_over: AtomicBool::new(false),
         });
         let runtime = Arc::new_cyclic(|me| Runtime {
             me: me.clone(),
@@ -143,8 +145,7 @@ impl Runtime {
         spawn(
             "settle",
             Box::new(move || {
-                let Executor { settler, store, ledger, events, settings, .. } = &*executor;
-                settler.run(&**store, ledger, events, settings, &|| give_up.load(Ordering::Acquire));
+                executor.settler.run(&executor, &|| give_up.load(Ordering::Acquire));
             }),
         )?;
         let heartbeat =

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::StoreError;
-use crate::event::{AttemptInfo, Event, Events};
-use crate::ledger::Ledger;
+use crate::event::{AttemptInfo, Event};
+use crate::executor::Executor;
 use crate::pause::Pause;
 use crate::settings::Settings;
 use crate::state::State;
-use crate::store::{Settled, Settlement, Store};
+use crate::store::{Settled, Settlement};
 
 /// An outcome to be written, and what to report once it is.
 #[derive(Debug)]
@@ -85,10 +85,12 @@ impl Settler {
     }
 
     /// The thread: takes batches and writes them, until closed and empty.
-    pub(crate) fn run(&self, store: &dyn Store, ledger: &Ledger, events: &Events, settings: &Settings, give_up: &dyn Fn() -> bool) {
-        let writer = Writer { store, ledger, events, give_up };
-        while let Some(batch) = self.next_batch(settings) {
+    pub(crate) fn run(&self, executor: &Executor, give_up: &dyn Fn() -> bool) {
+        let writer = Writer { executor, give_up };
+        while let Some(batch) = self.next_batch(&executor.settings) {
+            let next_due = batch.iter().filter_map(|outcome| outcome.settlement.due_in).min();
             writer.write(batch);
+            executor.wake_if_awaited(next_due);
         }
     }
 
@@ -109,9 +111,7 @@ impl Settler {
 }
 
 struct Writer<'a> {
-    store: &'a dyn Store,
-    ledger: &'a Ledger,
-    events: &'a Events,
+    executor: &'a Executor,
     give_up: &'a dyn Fn() -> bool,
 }
 
@@ -123,10 +123,10 @@ impl Writer<'_> {
         let mut pause = Pause::new(Duration::from_millis(20), Duration::from_secs(1));
         loop {
             let settlements: Vec<Settlement> = batch.iter().map(|outcome| outcome.settlement.clone()).collect();
-            match self.store.settle(&settlements) {
+            match self.executor.store.settle(&settlements) {
                 Ok(answers) => return self.report(batch, &answers),
                 Err(error) if error.is_transient() => {
-                    self.events.emit(Event::StoreTrouble { doing: "settle", error: error.to_string() });
+                    self.executor.events.emit(Event::StoreTrouble { doing: "settle", error: error.to_string() });
                     if (self.give_up)() {
                         return self.abandon(batch, &error);
                     }
@@ -143,19 +143,19 @@ impl Writer<'_> {
     }
 
     fn report(&self, batch: Vec<Outcome>, answers: &[Settled]) {
-        self.ledger.forget(batch.iter().map(|outcome| outcome.settlement.lease));
+        self.executor.ledger.forget(batch.iter().map(|outcome| outcome.settlement.lease));
         for (outcome, answer) in batch.into_iter().zip(answers) {
             let Outcome { settlement, attempt, took, reason, done } = outcome;
             match (answer, attempt) {
-                (Settled::Lost, Some(attempt)) => self.events.emit(Event::LeaseLost { attempt }),
+                (Settled::Lost, Some(attempt)) => self.executor.events.emit(Event::LeaseLost { attempt }),
                 (Settled::Lost, None) => {}
-                (Settled::Written, Some(attempt)) => self.events.emit(Event::Settled {
+                (Settled::Written, Some(attempt)) => self.executor.events.emit(Event::Settled {
                     attempt,
                     state: settlement.state,
                     took,
                     error: if settlement.state == State::Succeeded { None } else { settlement.error },
                 }),
-                (Settled::Written, None) => self.events.emit(Event::Released { id: settlement.lease.id, reason }),
+                (Settled::Written, None) => self.executor.events.emit(Event::Released { id: settlement.lease.id, reason }),
             }
             if let Some(done) = done {
                 done.set();
@@ -165,9 +165,9 @@ impl Writer<'_> {
 
     /// Lets the leases run out: the rescue makes the rows visible and due again.
     fn abandon(&self, batch: Vec<Outcome>, error: &StoreError) {
-        self.ledger.forget(batch.iter().map(|outcome| outcome.settlement.lease));
+        self.executor.ledger.forget(batch.iter().map(|outcome| outcome.settlement.lease));
         for outcome in batch {
-            self.events.emit(Event::SettleRefused { id: outcome.settlement.lease.id, error: error.to_string() });
+            self.executor.events.emit(Event::SettleRefused { id: outcome.settlement.lease.id, error: error.to_string() });
             if let Some(done) = outcome.done {
                 done.set();
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consistency_core::dispatch::{EnqueueOnly, HandOff};
+use consistency_core::dispatch::EnqueueOnly;
 use consistency_core::enqueue::EnqueueRules;
 use consistency_core::error::{Problem, StartError};
 use consistency_core::event::Event;
@@ -220,15 +220,15 @@ impl OutboxBuilder {
         let store = open.store(&self.settings);
         let (kind, connection, busy_wait) = (open.kind(), open.connection(), self.settings.busy_wait);
         let role = if self.enqueue_only {
-            Role::EnqueueOnly(Arc::new(EnqueueOnly::new(rules)) as Arc<dyn HandOff>)
+            Role::EnqueueOnly(EnqueueOnly::new(rules), store)
         } else {
             let parts =
                 Parts { settings: self.settings, registry, state: self.state, rules, listeners: self.listeners };
             let runtime = Runtime::start(parts, Arc::clone(&store))
                 .map_err(|error| Problem::Setting { setting: "concurrency", reason: format!("no thread: {error}") })?;
-            Role::Running(runtime)
+            Role::Running(runtime, store)
         };
-        Ok(Outbox::new(role, store, kind, connection, busy_wait))
+        Ok(Outbox::new(role, kind, connection, busy_wait))
     }
 }
 

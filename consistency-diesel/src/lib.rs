@@ -20,6 +20,7 @@ pub mod source;
 mod statement;
 mod store;
 pub mod task_tx;
+pub mod test_outbox;
 mod transaction;
 
 pub use consistency_core as core;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consistency_core::call::Call;
-use consistency_core::dispatch::{CallerRun, HandOff};
+use consistency_core::dispatch::{CallerRun, EnqueueOnly, HandOff};
 use consistency_core::enqueue::Receipt;
 use consistency_core::error::StoreError;
 use consistency_core::lane::Held;
@@ -19,8 +19,10 @@ use crate::dialect::Kind;
 use crate::error::{TransactionError, refused};
 use crate::insert::{Lessor, insert_keyed};
 use crate::source::Source;
+use crate::proof;
 use crate::task_tx::TaskTx;
-use crate::{proof, transaction};
+use crate::test_outbox::{TestOutboxBuilder, TestRun};
+use crate::transaction::{self, Opening};
 
 /// A handle on the outbox of one database. Cheap to clone; keep one for the life of the application.
 ///
@@ -33,7 +35,6 @@ pub struct Outbox {
 
 struct Inner {
     role: Role,
-    store: Arc<dyn Store>,
     kind: Kind,
     connection: NeededType,
     busy_wait: Duration,
@@ -42,9 +43,11 @@ struct Inner {
 /// What this process does with the table.
 pub(crate) enum Role {
     /// Stores and runs.
-    Running(Arc<Runtime>),
+    Running(Arc<Runtime>, Arc<dyn Store>),
     /// Stores only.
-    EnqueueOnly(Arc<dyn HandOff>),
+    EnqueueOnly(EnqueueOnly, Arc<dyn Store>),
+    /// Runs on the connection of a test.
+    Test(TestRun),
 }
 
 impl Outbox {
@@ -53,8 +56,13 @@ impl Outbox {
         OutboxBuilder::new(source.into())
     }
 
-    pub(crate) fn new(role: Role, store: Arc<dyn Store>, kind: Kind, connection: NeededType, busy_wait: Duration) -> Self {
-        Self { inner: Arc::new(Inner { role, store, kind, connection, busy_wait }) }
+    /// Starts to set up an outbox for tests: it has no threads and no connection, and runs tasks on the test's own.
+    pub fn for_test<C: TaskConnection>() -> TestOutboxBuilder<C> {
+        TestOutboxBuilder::new()
+    }
+
+    pub(crate) fn new(role: Role, kind: Kind, connection: NeededType, busy_wait: Duration) -> Self {
+        Self { inner: Arc::new(Inner { role, kind, connection, busy_wait }) }
     }
 
     /// Runs `work` in a transaction on `conn`, with the calls it enqueues: both are committed, or neither.
@@ -81,9 +89,12 @@ impl Outbox {
     {
         let conn = conn.as_task_connection();
         self.check_connection::<A::Connection>()?;
-        let (value, for_caller) = transaction::run(conn, self.hand_off(), self.inner.busy_wait, work)?;
+        let (value, for_caller) = transaction::run(conn, self.hand_off(), self.opening(), work)?;
         for run in for_caller {
             self.run_on_caller(conn, run);
+        }
+        if let Role::Test(test) = &self.inner.role {
+            test.after_commit(conn)?;
         }
         Ok(value)
     }
@@ -106,7 +117,7 @@ impl Outbox {
     /// # Errors
     /// When the database cannot be asked.
     pub fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
-        self.inner.store.status(task_id)
+        self.store()?.status(task_id)
     }
 
     /// Deletes at most `limit` finished rows (succeeded, cancelled, skipped) that last changed longer than `older_than` ago;
@@ -115,14 +126,14 @@ impl Outbox {
     /// # Errors
     /// When the database cannot be asked; call it again.
     pub fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {
-        self.inner.store.prune(older_than, limit)
+        self.store()?.prune(older_than, limit)
     }
 
     /// The bodies under way in this process.
     pub fn running(&self) -> Vec<RunningTask> {
         match &self.inner.role {
-            Role::Running(runtime) => runtime.running(),
-            Role::EnqueueOnly(_) => Vec::new(),
+            Role::Running(runtime, _) => runtime.running(),
+            Role::EnqueueOnly(..) | Role::Test(_) => Vec::new(),
         }
     }
 
@@ -149,15 +160,37 @@ impl Outbox {
     ///
     /// Do not call it on a thread that drives `async` tasks: it would wait for what it holds up.
     pub fn shutdown_blocking(&self) {
-        if let Role::Running(runtime) = &self.inner.role {
+        if let Role::Running(runtime, _) = &self.inner.role {
             runtime.shutdown();
         }
     }
 
     fn hand_off(&self) -> &dyn HandOff {
         match &self.inner.role {
-            Role::Running(runtime) => &**runtime,
-            Role::EnqueueOnly(hand_off) => &**hand_off,
+            Role::Running(runtime, _) => &**runtime,
+            Role::EnqueueOnly(hand_off, _) => hand_off,
+            Role::Test(test) => test.hand_off(),
+        }
+    }
+
+    fn store(&self) -> Result<&dyn Store, StoreError> {
+        match &self.inner.role {
+            Role::Running(_, store) | Role::EnqueueOnly(_, store) => Ok(&**store),
+            Role::Test(_) => Err(StoreError::Fatal(
+                "a test outbox has no connection of its own; query `consistency_task` on yours".into(),
+            )),
+        }
+    }
+
+    fn opening(&self) -> Opening {
+        Opening { busy_wait: self.inner.busy_wait, inside_another: matches!(self.inner.role, Role::Test(_)) }
+    }
+
+    /// The test run, of an outbox made by `for_test`.
+    pub(crate) fn test_run(&self) -> Option<&TestRun> {
+        match &self.inner.role {
+            Role::Test(test) => Some(test),
+            _ => None,
         }
     }
 
@@ -170,14 +203,14 @@ impl Outbox {
 
     /// Runs a committed task before the helper returns. A `#[tx]` task uses the caller's own connection.
     fn run_on_caller<C: TaskConnection>(&self, conn: &mut C, run: CallerRun) {
-        let Role::Running(runtime) = &self.inner.role else { return };
+        let Role::Running(runtime, _) = &self.inner.role else { return };
         let executor = runtime.executor();
         if !matches!(executor.body(&run.task), Some(Body::Transactional { .. })) {
             return runtime.run_on_caller(run);
         }
         let held = Held { task: run.task, lease: run.lease };
         executor.run_transaction_on_caller(held, &mut |task, body| {
-            transaction::run_task(conn, task.lease, task.charge_when_run(), &**runtime, self.inner.busy_wait, body)
+            transaction::run_task(conn, task.lease, task.charge_when_run(), &**runtime, self.opening(), body)
         });
     }
 }
@@ -190,7 +223,7 @@ impl std::fmt::Debug for Outbox {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Role::Running(runtime) = &self.role {
+        if let Role::Running(runtime, _) = &self.role {
             runtime.stop_in_background();
         }
     }

@@ -10,32 +10,32 @@ use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::error::TransactionError;
 
-/// Sets the proof for the level `depth` (0 is the transaction itself).
-pub(crate) fn set<C: TaskConnection>(conn: &mut C, depth: usize) -> QueryResult<()> {
+/// Sets the proof for this `level` of savepoints (0 is the transaction itself).
+pub(crate) fn set<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
     match C::DIALECT.kind {
         Kind::Postgres => Ok(()),
-        Kind::Sqlite | Kind::Mysql => conn.batch_execute(&format!("SAVEPOINT consistency_proof_{depth}")),
+        Kind::Sqlite | Kind::Mysql => conn.batch_execute(&format!("SAVEPOINT consistency_proof_{level}")),
     }
 }
 
 /// Proves that the transaction lives, and sets the proof anew.
-pub(crate) fn renew<C: TaskConnection>(conn: &mut C, depth: usize) -> QueryResult<()> {
-    redeem(conn, depth)?;
-    set(conn, depth)
+pub(crate) fn renew<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
+    redeem(conn, level)?;
+    set(conn, level)
 }
 
 /// Proves that the transaction lives, for the last time at this level.
 ///
 /// # Errors
 /// [`TransactionError::Lost`] when it does not.
-pub(crate) fn redeem<C: TaskConnection>(conn: &mut C, depth: usize) -> QueryResult<()> {
+pub(crate) fn redeem<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
     // Diesel counts the transaction itself as depth 1.
-    let healthy = conn.healthy_depth().is_some_and(|known| known as usize == depth + 1);
+    let healthy = conn.healthy_depth().is_some_and(|known| known as usize == level + 1);
     let proven = healthy
         && match C::DIALECT.kind {
             Kind::Postgres => true,
             Kind::Sqlite | Kind::Mysql => {
-                conn.batch_execute(&format!("RELEASE SAVEPOINT consistency_proof_{depth}")).is_ok()
+                conn.batch_execute(&format!("RELEASE SAVEPOINT consistency_proof_{level}")).is_ok()
             }
         };
     if proven { Ok(()) } else { Err(TransactionError::Lost.into()) }

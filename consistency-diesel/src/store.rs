@@ -19,7 +19,7 @@ use crate::connection::TaskConnection;
 use crate::insert::{Lessor, insert_keyed};
 use crate::operations;
 use crate::pool::Connections;
-use crate::transaction;
+use crate::transaction::{self, Opening};
 
 /// The runtime's own connections to one database.
 pub(crate) struct DieselStore<C: TaskConnection> {
@@ -95,7 +95,10 @@ impl<C: TaskConnection> Store for DieselStore<C> {
     ) -> TransactionOutcome {
         let _permit = self.transactions.take();
         match self.transaction_connection() {
-            Ok(mut conn) => transaction::run_task(&mut *conn, lease, charge, hand_off, self.busy_wait, body),
+            Ok(mut conn) => {
+                let opening = Opening { busy_wait: self.busy_wait, inside_another: false };
+                transaction::run_task(&mut *conn, lease, charge, hand_off, opening, body)
+            }
             Err(error) => TransactionOutcome::NotStarted(error),
         }
     }

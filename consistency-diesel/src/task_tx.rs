@@ -43,8 +43,8 @@ impl<C: TaskConnection> TaskTx<'_, C> {
         match self.scope.accept(call).map_err(refused)? {
             Accepted::Buffered(receipt) => Ok(receipt),
             Accepted::StoreNow(row) => {
-                let depth = self.scope.depth();
-                proof::renew(&mut *self.conn, depth)?;
+                let level = self.scope.level();
+                proof::renew(&mut *self.conn, level)?;
                 insert_keyed(&mut *self.conn, &row, Lessor::NOBODY)
             }
         }
@@ -159,7 +159,7 @@ impl<'c, C: TaskConnection> TransactionManager<TaskTx<'c, C>> for SavepointManag
     fn begin_transaction(tx: &mut TaskTx<'c, C>) -> QueryResult<()> {
         AnsiTransactionManager::begin_transaction(&mut *tx.conn)?;
         tx.scope.savepoint_set();
-        proof::set(&mut *tx.conn, tx.scope.depth())
+        proof::set(&mut *tx.conn, tx.scope.level())
     }
 
     fn rollback_transaction(tx: &mut TaskTx<'c, C>) -> QueryResult<()> {

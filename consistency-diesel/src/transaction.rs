@@ -27,15 +27,15 @@ use crate::task_tx::TaskTx;
 pub(crate) fn run<C, T, E>(
     conn: &mut C,
     hand_off: &dyn HandOff,
-    busy_wait: Duration,
+    opening: Opening,
     work: impl FnOnce(&mut TaskTx<'_, C>) -> Result<T, E>,
 ) -> Result<(T, Vec<CallerRun>), E>
 where
     C: TaskConnection,
     E: From<Error>,
 {
-    begin(conn, busy_wait)?;
-    let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()));
+    let base = begin(conn, opening)?;
+    let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), base);
     let worked = catch_unwind(AssertUnwindSafe(|| work(&mut TaskTx { conn: &mut *conn, scope: &mut scope })));
     match worked {
         Ok(Ok(value)) => {
@@ -43,11 +43,11 @@ where
             Ok((value, for_caller.unwrap_or_default()))
         }
         Ok(Err(error)) => {
-            roll_back(conn);
+            roll_back(conn, base);
             Err(error)
         }
         Err(panic) => {
-            roll_back(conn);
+            roll_back(conn, base);
             resume_unwind(panic)
         }
     }
@@ -61,15 +61,16 @@ pub(crate) fn run_task<C: TaskConnection>(
     lease: LeaseId,
     charge: i64,
     hand_off: &dyn HandOff,
-    busy_wait: Duration,
+    opening: Opening,
     body: &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>,
 ) -> TransactionOutcome {
-    if let Err(error) = begin(conn, busy_wait) {
-        return TransactionOutcome::NotStarted(store_error(error));
-    }
-    let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()));
+    let base = match begin(conn, opening) {
+        Ok(base) => base,
+        Err(error) => return TransactionOutcome::NotStarted(store_error(error)),
+    };
+    let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), base);
     if let Err(error) = body(TxParts { connection: &mut *conn, scope: &mut scope }) {
-        roll_back(conn);
+        roll_back(conn, base);
         return TransactionOutcome::Failed(error);
     }
     match finish(conn, hand_off, scope, false, |conn| complete(conn, lease, charge)) {
@@ -79,21 +80,35 @@ pub(crate) fn run_task<C: TaskConnection>(
     }
 }
 
-/// BEGIN, and the proof set. On SQLite with the write lock taken first, waited for up to `busy_wait`: a transaction that
-/// starts by reading could not wait for it later.
-fn begin<C: TaskConnection>(conn: &mut C, busy_wait: Duration) -> QueryResult<()> {
+/// How a transaction is opened.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Opening {
+    /// How long to wait for SQLite's write lock.
+    pub(crate) busy_wait: Duration,
+    /// Whether one that is open already is taken, through a savepoint: for tests that roll everything back at their end.
+    pub(crate) inside_another: bool,
+}
+
+/// BEGIN, and the proof set; returns how many levels were open before. On SQLite with the write lock taken first, waited
+/// for up to `busy_wait`: a transaction that starts by reading could not wait for it later.
+fn begin<C: TaskConnection>(conn: &mut C, opening: Opening) -> QueryResult<usize> {
     match conn.healthy_depth() {
         Some(0) => {}
+        Some(open) if opening.inside_another => {
+            AnsiTransactionManager::begin_transaction(conn)?;
+            proof::set(conn, open as usize).inspect_err(|_| roll_back(conn, open as usize))?;
+            return Ok(open as usize);
+        }
         Some(_) => return Err(TransactionError::AlreadyOpen.into()),
         None => return Err(TransactionError::BrokenConnection.into()),
     }
     match C::DIALECT.kind {
-        Kind::Postgres => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN"),
+        Kind::Postgres => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN")?,
         Kind::Mysql => {
-            AnsiTransactionManager::begin_transaction_sql(conn, "START TRANSACTION; SAVEPOINT consistency_proof_0")
+            AnsiTransactionManager::begin_transaction_sql(conn, "START TRANSACTION; SAVEPOINT consistency_proof_0")?;
         }
         Kind::Sqlite => {
-            let deadline = Instant::now() + busy_wait;
+            let deadline = Instant::now() + opening.busy_wait;
             let mut pause = Pause::new(Duration::from_micros(200), Duration::from_millis(20));
             loop {
                 match AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE") {
@@ -102,9 +117,10 @@ fn begin<C: TaskConnection>(conn: &mut C, busy_wait: Duration) -> QueryResult<()
                     Ok(()) => break,
                 }
             }
-            proof::set(conn, 0).inspect_err(|_| roll_back(conn))
+            proof::set(conn, 0).inspect_err(|_| roll_back(conn, 0))?;
         }
     }
+    Ok(0)
 }
 
 /// Proof, completion, flush, COMMIT, hand-off. `None` when `complete` found the lease lost; everything is rolled back then,
@@ -117,8 +133,8 @@ fn finish<C: TaskConnection>(
     complete: impl FnOnce(&mut C) -> QueryResult<bool>,
 ) -> QueryResult<Option<Vec<CallerRun>>> {
     let stored_pending = scope.has_stored_pending();
-    let mut rows = scope.take_buffered();
-    let flushed = proof::redeem(conn, 0).and_then(|()| {
+    let (mut rows, base) = (scope.take_buffered(), scope.level());
+    let flushed = proof::redeem(conn, base).and_then(|()| {
         if !complete(conn)? {
             return Ok(None);
         }
@@ -140,11 +156,11 @@ fn finish<C: TaskConnection>(
     let (reservation, leased, left_pending) = match flushed {
         Ok(Some(flushed)) => flushed,
         Ok(None) => {
-            roll_back(conn);
+            roll_back(conn, base);
             return Ok(None);
         }
         Err(error) => {
-            roll_back(conn);
+            roll_back(conn, base);
             return Err(error);
         }
     };
@@ -163,9 +179,9 @@ fn commit<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
     })
 }
 
-/// Ends the transaction without a trace. When even that fails the connection is gone, and the database does it.
-fn roll_back<C: TaskConnection>(conn: &mut C) {
-    while matches!(conn.open_depth(), Some(depth) if depth > 0) {
+/// Ends every level above `base` without a trace. When even that fails the connection is gone, and the database does it.
+fn roll_back<C: TaskConnection>(conn: &mut C, base: usize) {
+    while matches!(conn.open_depth(), Some(depth) if depth as usize > base) {
         match AnsiTransactionManager::rollback_transaction(conn) {
             Ok(()) => {}
             // SQLite had rolled back by itself: the connection is as good as new, and Diesel may know.

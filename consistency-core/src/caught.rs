@@ -1,0 +1,32 @@
+//! Bodies run inside a guard: a panic becomes an ordinary error of the attempt, whatever its payload.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use futures_util::FutureExt;
+
+use crate::error::TaskError;
+use crate::task::BoxFuture;
+
+/// Runs an `async` body to its end; a panic is an error.
+pub async fn caught(body: BoxFuture) -> Result<(), TaskError> {
+    AssertUnwindSafe(body).catch_unwind().await.unwrap_or_else(|payload| Err(panicked(payload)))
+}
+
+/// Runs a blocking body to its end; a panic is an error.
+pub fn caught_blocking(body: impl FnOnce() -> Result<(), TaskError>) -> Result<(), TaskError> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(panicked(payload)))
+}
+
+fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
+    let text =
+        payload.downcast_ref::<&str>().map(ToString::to_string).or_else(|| payload.downcast_ref::<String>().cloned());
+    match text {
+        Some(text) => TaskError::message(format!("panicked: {text}")),
+        None => {
+            // Dropping a payload of an unknown type could panic again, outside of any guard.
+            std::mem::forget(payload);
+            TaskError::message("panicked with a payload that is no text")
+        }
+    }
+}

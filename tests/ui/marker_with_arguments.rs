@@ -1,0 +1,11 @@
+use consistency_diesel::prelude::*;
+
+struct Client;
+
+#[consistency_task]
+fn send(#[inject(client)] client: &Client) -> Result<(), TaskError> {
+    let _ = client;
+    Ok(())
+}
+
+fn main() {}

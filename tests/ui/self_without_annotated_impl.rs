@@ -1,0 +1,13 @@
+use consistency_diesel::prelude::*;
+
+struct Mailer;
+
+impl Mailer {
+    #[consistency_task]
+    fn send(&self, text: String) -> Result<(), TaskError> {
+        drop(text);
+        Ok(())
+    }
+}
+
+fn main() {}

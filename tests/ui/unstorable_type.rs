@@ -1,0 +1,11 @@
+use consistency_diesel::prelude::*;
+
+struct Client;
+
+#[consistency_task]
+fn send(client: Client) -> Result<(), TaskError> {
+    drop(client);
+    Ok(())
+}
+
+fn main() {}

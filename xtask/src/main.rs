@@ -1,0 +1,51 @@
+//! The workspace's own commands: `cargo xtask test`, `tidy`, `msrv` and `package`.
+
+mod database;
+mod library;
+mod markdown;
+mod msrv;
+mod package;
+mod scenarios;
+mod sources;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+/// What a command answers: `Ok(false)` is a failure it has explained already.
+type Outcome = Result<bool, Box<dyn std::error::Error>>;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  test [--require all|sqlite,postgres,mysql] [-- ARGUMENTS FOR cargo test]
+           all tests, on every database whose client library and server are found;
+           with --require, a missing one is a failure instead of a skip
+  tidy     rules no compiler checks: module headers, file lengths, documents, the table of scenarios
+  msrv     no dependency of the published crates asks for a newer Rust than the workspace promises
+  package  packs the published crates and compiles what was packed";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let outcome = match command.as_str() {
+        "test" => test::run(&rest),
+        "tidy" if rest.is_empty() => tidy::run(),
+        "msrv" if rest.is_empty() => msrv::run(),
+        "package" if rest.is_empty() => package::run(),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo xtask {command}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `cargo xtask test`: every test on every database this machine has, and a plain word about those it has not.
+
+use std::collections::BTreeSet;
+
+use crate::Outcome;
+use crate::database::{ALL, Database, Found};
+use crate::workspace::{cargo, list, metadata, text};
+
+/// Databases the tests may not skip, for the tests themselves.
+const REQUIRE: &str = "CONSISTENCY_TEST_REQUIRE";
+
+/// Runs the tests; `arguments` as in the usage text.
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    let (required, for_cargo) = read(arguments)?;
+    let found: Vec<(Database, Found)> = ALL
+        .into_iter()
+        .map(|database| {
+            let found = database.look();
+            (database, found)
+        })
+        .collect();
+    print_table(&found);
+
+    let short: Vec<_> =
+        found.iter().filter(|(database, _)| required.contains(database.feature)).flat_map(reasons).collect();
+    if !short.is_empty() {
+        println!("required, but not testable here:");
+        short.iter().for_each(|reason| println!("  {reason}"));
+        return Ok(false);
+    }
+
+    let features: Vec<&str> =
+        found.iter().filter(|(_, found)| found.missing.is_empty()).map(|(database, _)| database.feature).collect();
+    if features.is_empty() {
+        return Err("no database can be tested on this machine".into());
+    }
+    let require =
+        if required.is_empty() { features.join(",") } else { required.into_iter().collect::<Vec<_>>().join(",") };
+    let mut command = cargo();
+    command
+        .args(["test", "--workspace", "--features", &package_features(&features)?])
+        .args(for_cargo)
+        .env(REQUIRE, &require);
+    for (variable, url) in found.iter().filter_map(|(database, _)| database.variable()) {
+        command.env(variable, url);
+    }
+    println!("cargo test --workspace, {REQUIRE}={require}\n");
+    let passed = command.status()?.success();
+
+    println!();
+    found.iter().flat_map(reasons).for_each(|reason| println!("skipped: {reason}"));
+    let tested: Vec<&str> =
+        found.iter().filter(|(_, found)| found.missing.is_empty()).map(|(database, _)| database.title).collect();
+    let tested = tested.join(", ");
+    if passed {
+        println!("passed: all tests, on {tested}");
+    } else {
+        println!("FAILED: see above (run on {tested})");
+    }
+    Ok(passed)
+}
+
+/// The required databases, and what follows `--`.
+fn read(arguments: &[String]) -> Result<(BTreeSet<&str>, &[String]), String> {
+    let end = arguments.iter().position(|argument| argument == "--");
+    let (ours, for_cargo) = match end {
+        Some(at) => (&arguments[..at], &arguments[at + 1..]),
+        None => (arguments, &[][..]),
+    };
+    let mut required = BTreeSet::new();
+    let mut ours = ours.iter();
+    while let Some(argument) = ours.next() {
+        let names = match (argument.as_str(), argument.strip_prefix("--require=")) {
+            (_, Some(names)) => names,
+            ("--require", None) => {
+                ours.next().ok_or("--require needs a value: `all`, or some of `sqlite,postgres,mysql`")?
+            }
+            (other, None) => {
+                return Err(format!("`{other}` is not understood; arguments for `cargo test` follow `--`"));
+            }
+        };
+        for name in names.split(',') {
+            match ALL.iter().find(|database| database.feature == name) {
+                Some(database) => drop(required.insert(database.feature)),
+                None if name == "all" => required.extend(ALL.iter().map(|database| database.feature)),
+                None => return Err(format!("--require knows `all`, `sqlite`, `postgres` and `mysql`, not `{name}`")),
+            }
+        }
+    }
+    Ok((required, for_cargo))
+}
+
+fn print_table(found: &[(Database, Found)]) {
+    let width = found.iter().map(|(_, found)| found.library.len()).max().unwrap_or_default().max(14);
+    println!("{:<17} {:<7} {:<width$} server", "database", "tested", "client library");
+    for (database, Found { library, server, missing }) in found {
+        let tested = if missing.is_empty() { "yes" } else { "no" };
+        println!("{:<17} {tested:<7} {library:<width$} {server}", database.title);
+    }
+    found.iter().flat_map(reasons).for_each(|reason| println!("skipped: {reason}"));
+    println!();
+}
+
+fn reasons((database, found): &(Database, Found)) -> Vec<String> {
+    found.missing.iter().map(|reason| format!("{}: {reason}", database.title)).collect()
+}
+
+/// `package/feature` for every package of the workspace that has the feature.
+fn package_features(features: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
+    let metadata = metadata(&["--no-deps"])?;
+    let mut all = Vec::new();
+    for package in list(&metadata["packages"]) {
+        for feature in features {
+            if package["features"].get(feature).is_some() {
+                all.push(format!("{}/{feature}", text(&package["name"])));
+            }
+        }
+    }
+    Ok(all.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn required_databases_and_cargos_arguments_are_told_apart() {
+        let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let arguments = words("--require sqlite,mysql -- --test atomicity");
+        let (required, for_cargo) = read(&arguments).unwrap();
+        assert_eq!(required, BTreeSet::from(["sqlite", "mysql"]));
+        assert_eq!(for_cargo, words("--test atomicity"));
+        assert_eq!(read(&words("--require=all")).unwrap().0.len(), 3);
+        assert!(read(&words("--require oracle")).unwrap_err().contains("oracle"));
+        assert!(read(&words("--require")).is_err());
+        assert!(read(&words("atomicity")).is_err());
+    }
+}
