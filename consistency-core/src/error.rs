@@ -14,9 +14,24 @@ pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 /// `anyhow`'s `context`.
 #[derive(Debug)]
 pub struct TaskError {
+    words: Words,
+}
+
+/// Verdict and text of a [`TaskError`]; also its own source, because wrappers such as `anyhow::Error` show their sources to
+/// us but not the error they were made from.
+#[derive(Debug)]
+struct Words {
     verdict: Verdict,
     text: String,
 }
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl StdError for Words {}
 
 /// What a failed attempt asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +65,7 @@ impl TaskError {
 
     /// An ordinary failure from a text.
     pub fn message(text: impl fmt::Display) -> Self {
-        Self { verdict: Verdict::Retry, text: text.to_string() }
+        Self { words: Words { verdict: Verdict::Retry, text: text.to_string() } }
     }
 
     /// Takes over the text and the source chain of `error`; a [`TaskError`] anywhere in the chain keeps its verdict.
@@ -58,8 +73,9 @@ impl TaskError {
         let mut cause = Some(error);
         let mut verdict = Verdict::Retry;
         while let Some(current) = cause {
-            if let Some(inner) = current.downcast_ref::<TaskError>() {
-                verdict = inner.verdict;
+            let words = current.downcast_ref::<TaskError>().map(|inner| &inner.words);
+            if let Some(words) = words.or_else(|| current.downcast_ref::<Words>()) {
+                verdict = words.verdict;
                 break;
             }
             cause = current.source();
@@ -69,31 +85,35 @@ impl TaskError {
 
     /// What the attempt asks for.
     pub fn verdict(&self) -> Verdict {
-        self.verdict
+        self.words.verdict
     }
 
     /// The text stored in `error_message`: the error's `Display` on the first line, then one `caused by:` line a source.
     pub fn text(&self) -> &str {
-        &self.text
+        &self.words.text
     }
 
     #[doc(hidden)]
     pub fn deferred(text: String) -> Self {
-        Self { verdict: Verdict::Defer, text }
+        Self { words: Words { verdict: Verdict::Defer, text } }
     }
 
     fn with_verdict(verdict: Verdict, error: &(dyn StdError + 'static)) -> Self {
-        Self { verdict, text: chain_text(error) }
+        Self { words: Words { verdict, text: chain_text(error) } }
     }
 }
 
 impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        fmt::Display::fmt(&self.words, f)
     }
 }
 
-impl StdError for TaskError {}
+impl StdError for TaskError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.words)
+    }
+}
 
 /// Writes an error and its sources, one line each; a source that says the same as the line above is left out.
 fn chain_text(error: &(dyn StdError + 'static)) -> String {
@@ -292,4 +312,46 @@ pub enum Problem {
     /// The table is missing or of another version.
     #[error("table: {0}")]
     Table(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Shows its sources but not itself, as the boxed form of `anyhow::Error` does.
+    #[derive(Debug)]
+    struct Wrapper(TaskError);
+    impl fmt::Display for Wrapper {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fmt::Display::fmt(&self.0, f)
+        }
+    }
+    impl StdError for Wrapper {
+        fn source(&self) -> Option<&(dyn StdError + 'static)> {
+            self.0.source()
+        }
+    }
+
+    #[test]
+    fn deliberate_words_keep_their_meaning_inside_wrappers() {
+        let wrapped = TaskError::new(Wrapper(TaskError::permanent("over")));
+        assert_eq!(wrapped.verdict(), Verdict::Permanent);
+        assert_eq!(wrapped.text(), "over");
+        let outer = TaskError::new(std::io::Error::other(TaskError::retry_after(Duration::from_secs(1), "busy")));
+        assert_eq!(outer.verdict(), Verdict::RetryAfter(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn the_whole_source_chain_is_kept_one_line_each() {
+        let inner = std::io::Error::other("disk on fire");
+        let outer = StoreError::Fatal(Box::new(std::io::Error::new(std::io::ErrorKind::NotFound, inner)));
+        assert_eq!(TaskError::new(outer).text(), "disk on fire");
+    }
+
+    #[test]
+    fn stored_text_has_no_nul_and_is_cut_between_characters() {
+        assert_eq!(clean_error_text("a\0b", 100), "a\u{fffd}b");
+        let cut = clean_error_text(&"ä".repeat(100), 65);
+        assert!(cut.len() <= 65 && cut.ends_with("[cut]"), "{cut}");
+    }
 }

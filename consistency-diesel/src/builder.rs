@@ -15,6 +15,7 @@ use consistency_core::task::{Task, TaskDefinition};
 
 use crate::outbox::{Outbox, Role};
 use crate::source::Source;
+use crate::write_gate::WriteGate;
 
 /// Collects what an [`Outbox`] needs. Every setting has a default; [`Settings`] says which and why.
 #[must_use = "nothing starts before `start().await` or `start_blocking()`"]
@@ -217,7 +218,8 @@ impl OutboxBuilder {
         });
         let rules =
             Arc::new(EnqueueRules { max_argument_bytes: self.settings.max_argument_bytes, served, queues });
-        let store = open.store(&self.settings);
+        let gate = Arc::new(WriteGate::new(open.kind(), self.settings.busy_wait));
+        let store = open.store(&self.settings, Arc::clone(&gate));
         let (kind, connection, busy_wait) = (open.kind(), open.connection(), self.settings.busy_wait);
         let role = if self.enqueue_only {
             Role::EnqueueOnly(EnqueueOnly::new(rules), store)
@@ -228,7 +230,7 @@ impl OutboxBuilder {
                 .map_err(|error| Problem::Setting { setting: "concurrency", reason: format!("no thread: {error}") })?;
             Role::Running(runtime, store)
         };
-        Ok(Outbox::new(role, kind, connection, busy_wait))
+        Ok(Outbox::new(role, kind, connection, busy_wait, gate))
     }
 }
 

@@ -22,6 +22,7 @@ mod store;
 pub mod task_tx;
 pub mod test_outbox;
 mod transaction;
+mod write_gate;
 
 pub use consistency_core as core;
 pub use consistency_macros::consistency_task;

@@ -23,6 +23,7 @@ use crate::proof;
 use crate::task_tx::TaskTx;
 use crate::test_outbox::{TestOutboxBuilder, TestRun};
 use crate::transaction::{self, Opening};
+use crate::write_gate::WriteGate;
 
 /// A handle on the outbox of one database. Cheap to clone; keep one for the life of the application.
 ///
@@ -38,6 +39,7 @@ struct Inner {
     kind: Kind,
     connection: NeededType,
     busy_wait: Duration,
+    gate: Arc<WriteGate>,
 }
 
 /// What this process does with the table.
@@ -61,8 +63,8 @@ impl Outbox {
         TestOutboxBuilder::new()
     }
 
-    pub(crate) fn new(role: Role, kind: Kind, connection: NeededType, busy_wait: Duration) -> Self {
-        Self { inner: Arc::new(Inner { role, kind, connection, busy_wait }) }
+    pub(crate) fn new(role: Role, kind: Kind, connection: NeededType, busy_wait: Duration, gate: Arc<WriteGate>) -> Self {
+        Self { inner: Arc::new(Inner { role, kind, connection, busy_wait, gate }) }
     }
 
     /// Runs `work` in a transaction on `conn`, with the calls it enqueues: both are committed, or neither.
@@ -182,8 +184,8 @@ impl Outbox {
         }
     }
 
-    fn opening(&self) -> Opening {
-        Opening { busy_wait: self.inner.busy_wait, inside_another: matches!(self.inner.role, Role::Test(_)) }
+    fn opening(&self) -> Opening<'_> {
+        Opening { gate: Some(&self.inner.gate), busy_wait: self.inner.busy_wait, inside_another: matches!(self.inner.role, Role::Test(_)) }
     }
 
     /// The test run, of an outbox made by `for_test`.

@@ -14,6 +14,7 @@ use crate::dialect::Kind;
 use crate::migrations;
 use crate::pool::{Connections, SetUp};
 use crate::store::DieselStore;
+use crate::write_gate::WriteGate;
 
 /// The database of an outbox. Made from a URL (`sqlite://FILE`, `postgres://..`, `mysql://..`) or an r2d2 pool.
 pub struct Source(Result<Box<dyn Open>, Problem>);
@@ -43,7 +44,7 @@ pub(crate) trait Open: Send + Sync {
     /// Connects once, migrates if asked to, and checks the table.
     fn prepare(&self, settings: &Settings, migrate: bool) -> Result<(), Problem>;
     /// The store. No connection is opened yet.
-    fn store(&self, settings: &Settings) -> Arc<dyn Store>;
+    fn store(&self, settings: &Settings, gate: Arc<WriteGate>) -> Arc<dyn Store>;
 }
 
 /// A connection type with its migrations.
@@ -112,14 +113,14 @@ impl<C: Migratable> Open for Address<C> {
         }
     }
 
-    fn store(&self, settings: &Settings) -> Arc<dyn Store> {
+    fn store(&self, settings: &Settings, gate: Arc<WriteGate>) -> Arc<dyn Store> {
         // SQLite has one writer: a second transaction would only wait for the first one's lock.
         let transactions = if self.kind() == Kind::Sqlite { 1 } else { settings.transaction_connections };
         let connections = match self {
             Address::Url(url) => Connections::<C>::open(url, transactions, settings.busy_wait),
             Address::Pool(pool) => Connections::given(pool.clone(), settings.busy_wait),
         };
-        Arc::new(DieselStore::new(connections, transactions, settings.busy_wait))
+        Arc::new(DieselStore::new(connections, transactions, settings.busy_wait, gate))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The contract of `consistency-core`, kept by a Diesel connection pool; wiring only.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use consistency_core::dispatch::HandOff;
@@ -16,10 +17,12 @@ use diesel::result::QueryResult;
 use parking_lot::{Condvar, Mutex};
 
 use crate::connection::TaskConnection;
+use crate::error::store_error;
 use crate::insert::{Lessor, insert_keyed};
 use crate::operations;
 use crate::pool::Connections;
 use crate::transaction::{self, Opening};
+use crate::write_gate::WriteGate;
 
 /// The runtime's own connections to one database.
 pub(crate) struct DieselStore<C: TaskConnection> {
@@ -27,16 +30,28 @@ pub(crate) struct DieselStore<C: TaskConnection> {
     busy_wait: Duration,
     /// How many `#[tx]` tasks may run now. They wait here as long as it takes, so that a long one fails nobody.
     transactions: Permits,
+    gate: Arc<WriteGate>,
 }
 
 impl<C: TaskConnection> DieselStore<C> {
-    pub(crate) fn new(connections: Connections<C>, transactions: usize, busy_wait: Duration) -> Self {
-        Self { connections, busy_wait, transactions: Permits::new(transactions) }
+    pub(crate) fn new(
+        connections: Connections<C>,
+        transactions: usize,
+        busy_wait: Duration,
+        gate: Arc<WriteGate>,
+    ) -> Self {
+        Self { connections, busy_wait, transactions: Permits::new(transactions), gate }
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut C) -> QueryResult<T>) -> Result<T, StoreError> {
+    fn read<T>(&self, work: impl FnOnce(&mut C) -> QueryResult<T>) -> Result<T, StoreError> {
         let mut conn = self.connections.get()?;
-        work(&mut conn).map_err(crate::error::store_error)
+        work(&mut conn).map_err(store_error)
+    }
+
+    fn write<T>(&self, work: impl FnOnce(&mut C) -> QueryResult<T>) -> Result<T, StoreError> {
+        let mut conn = self.connections.get()?;
+        let _turn = self.gate.enter();
+        work(&mut conn).map_err(store_error)
     }
 
     fn transaction_connection(&self) -> Result<PooledConnection<ConnectionManager<C>>, StoreError> {
@@ -51,39 +66,39 @@ impl<C: TaskConnection> Store for DieselStore<C> {
 
     fn insert(&self, rows: &[NewTask], node: &str, lease: Duration) -> Result<Vec<Receipt>, StoreError> {
         let lessor = Lessor { node, lease };
-        self.with(|conn| operations::begin(conn, |conn| rows.iter().map(|row| insert_keyed(conn, row, lessor)).collect()))
+        self.write(|conn| operations::begin(conn, |conn| rows.iter().map(|row| insert_keyed(conn, row, lessor)).collect()))
     }
 
     fn look(&self, queues: &[String]) -> Result<Vec<Head>, StoreError> {
-        self.with(|conn| operations::look(conn, queues))
+        self.read(|conn| operations::look(conn, queues))
     }
 
     fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError> {
-        self.with(|conn| operations::claim(conn, request))
+        self.write(|conn| operations::claim(conn, request))
     }
 
     fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
-        self.with(|conn| operations::settle(conn, settlements, Lessor::NOBODY))
+        self.write(|conn| operations::settle(conn, settlements, Lessor::NOBODY))
     }
 
     fn renew(&self, leases: &[LeaseId], lease: Duration) -> Result<Vec<Renewed>, StoreError> {
-        self.with(|conn| operations::renew(conn, leases, lease))
+        self.write(|conn| operations::renew(conn, leases, lease))
     }
 
     fn rescue(&self, crash_budget: u32, limit: usize) -> Result<Vec<Rescued>, StoreError> {
-        self.with(|conn| operations::rescue(conn, crash_budget, limit))
+        self.write(|conn| operations::rescue(conn, crash_budget, limit))
     }
 
     fn unknown_names(&self, names: &[String], limit: usize) -> Result<Vec<String>, StoreError> {
-        self.with(|conn| operations::unknown_names(conn, names, limit))
+        self.read(|conn| operations::unknown_names(conn, names, limit))
     }
 
     fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
-        self.with(|conn| operations::find_status(conn, task_id))
+        self.read(|conn| operations::find_status(conn, task_id))
     }
 
     fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {
-        self.with(|conn| operations::prune(conn, older_than, limit))
+        self.write(|conn| operations::prune(conn, older_than, limit))
     }
 
     fn run_in_transaction(
@@ -96,7 +111,7 @@ impl<C: TaskConnection> Store for DieselStore<C> {
         let _permit = self.transactions.take();
         match self.transaction_connection() {
             Ok(mut conn) => {
-                let opening = Opening { busy_wait: self.busy_wait, inside_another: false };
+                let opening = Opening { gate: Some(&self.gate), busy_wait: self.busy_wait, inside_another: false };
                 transaction::run_task(&mut *conn, lease, charge, hand_off, opening, body)
             }
             Err(error) => TransactionOutcome::NotStarted(error),

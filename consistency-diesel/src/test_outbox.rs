@@ -25,6 +25,7 @@ use crate::insert::Lessor;
 use crate::operations;
 use crate::outbox::{Outbox, Role};
 use crate::transaction::{self, Opening};
+use crate::write_gate::WriteGate;
 
 /// The node name rows of a test run carry while they run.
 const NODE: &str = "test";
@@ -86,9 +87,10 @@ impl<C: TaskConnection> TestOutboxBuilder<C> {
         let rules = Arc::new(EnqueueRules { max_argument_bytes: settings.max_argument_bytes, served, queues: None });
         let names = registry.names().map(str::to_owned).collect();
         let busy_wait = settings.busy_wait;
+        let gate = WriteGate::new(C::DIALECT.kind, busy_wait);
         let hand_off = EnqueueOnly::new(rules);
         let run = TestRun { registry, names, state: self.state, settings, hand_off, inline: self.inline };
-        let outbox = Outbox::new(Role::Test(run), C::DIALECT.kind, NeededType::of::<C>(), busy_wait);
+        let outbox = Outbox::new(Role::Test(run), C::DIALECT.kind, NeededType::of::<C>(), busy_wait, Arc::new(gate));
         Ok(TestOutbox { outbox })
     }
 }
@@ -205,7 +207,7 @@ impl TestRun {
             Body::Async(run) => block_on(caught(run(attempt))),
             Body::Blocking(run) => caught_blocking(|| run(attempt)),
             Body::Transactional { run, .. } => {
-                let opening = Opening { busy_wait: self.settings.busy_wait, inside_another: true };
+                let opening = Opening { gate: None, busy_wait: self.settings.busy_wait, inside_another: true };
                 let mut body = |parts: consistency_core::task::TxParts<'_>| caught_blocking(|| run(attempt.clone(), parts));
                 let charge = task.charge_when_run();
                 match transaction::run_task(conn, task.lease, charge, &self.hand_off, opening, &mut body) {

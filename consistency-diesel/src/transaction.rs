@@ -20,6 +20,7 @@ use crate::insert::{Lessor, insert_buffered};
 use crate::operations::complete;
 use crate::proof;
 use crate::task_tx::TaskTx;
+use crate::write_gate::WriteGate;
 
 /// Runs `work` in a transaction on the caller's connection, stores what it enqueued, commits, and hands the rows over.
 ///
@@ -27,13 +28,14 @@ use crate::task_tx::TaskTx;
 pub(crate) fn run<C, T, E>(
     conn: &mut C,
     hand_off: &dyn HandOff,
-    opening: Opening,
+    opening: Opening<'_>,
     work: impl FnOnce(&mut TaskTx<'_, C>) -> Result<T, E>,
 ) -> Result<(T, Vec<CallerRun>), E>
 where
     C: TaskConnection,
     E: From<Error>,
 {
+    let _turn = opening.gate.and_then(WriteGate::enter);
     let base = begin(conn, opening)?;
     let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), base);
     let worked = catch_unwind(AssertUnwindSafe(|| work(&mut TaskTx { conn: &mut *conn, scope: &mut scope })));
@@ -61,9 +63,10 @@ pub(crate) fn run_task<C: TaskConnection>(
     lease: LeaseId,
     charge: i64,
     hand_off: &dyn HandOff,
-    opening: Opening,
+    opening: Opening<'_>,
     body: &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>,
 ) -> TransactionOutcome {
+    let _turn = opening.gate.and_then(WriteGate::enter);
     let base = match begin(conn, opening) {
         Ok(base) => base,
         Err(error) => return TransactionOutcome::NotStarted(store_error(error)),
@@ -82,7 +85,9 @@ pub(crate) fn run_task<C: TaskConnection>(
 
 /// How a transaction is opened.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Opening {
+pub(crate) struct Opening<'a> {
+    /// The line of SQLite's writers.
+    pub(crate) gate: Option<&'a WriteGate>,
     /// How long to wait for SQLite's write lock.
     pub(crate) busy_wait: Duration,
     /// Whether one that is open already is taken, through a savepoint: for tests that roll everything back at their end.
@@ -91,7 +96,7 @@ pub(crate) struct Opening {
 
 /// BEGIN, and the proof set; returns how many levels were open before. On SQLite with the write lock taken first, waited
 /// for up to `busy_wait`: a transaction that starts by reading could not wait for it later.
-fn begin<C: TaskConnection>(conn: &mut C, opening: Opening) -> QueryResult<usize> {
+fn begin<C: TaskConnection>(conn: &mut C, opening: Opening<'_>) -> QueryResult<usize> {
     match conn.healthy_depth() {
         Some(0) => {}
         Some(open) if opening.inside_another => {

@@ -1,9 +1,8 @@
 use consistency_diesel::prelude::*;
-
-struct Connection;
+use diesel::SqliteConnection;
 
 #[consistency_task]
-fn send(text: String, #[tx] tx: &mut Connection) -> Result<(), TaskError> {
+fn send(text: String, #[tx] tx: &mut SqliteConnection) -> Result<(), TaskError> {
     let _ = (text, tx);
     Ok(())
 }

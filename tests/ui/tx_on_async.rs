@@ -1,9 +1,8 @@
 use consistency_diesel::prelude::*;
-
-struct Connection;
+use diesel::SqliteConnection;
 
 #[consistency_task]
-async fn send(#[tx] tx: &mut TaskTx<'_, Connection>) -> Result<(), TaskError> {
+async fn send(#[tx] tx: &mut TaskTx<'_, SqliteConnection>) -> Result<(), TaskError> {
     let _ = tx;
     Ok(())
 }

@@ -1,9 +1,8 @@
 use consistency_diesel::prelude::*;
-
-struct Connection;
+use diesel::SqliteConnection;
 
 #[consistency_task]
-fn send(#[tx] tx: &TaskTx<Connection>) -> Result<(), TaskError> {
+fn send(#[tx] tx: &TaskTx<SqliteConnection>) -> Result<(), TaskError> {
     let _ = tx;
     Ok(())
 }

@@ -1,9 +1,8 @@
 use consistency_diesel::prelude::*;
-
-struct Connection;
+use diesel::SqliteConnection;
 
 #[consistency_task]
-fn send(#[tx] one: &mut TaskTx<Connection>, #[tx] two: &mut TaskTx<Connection>) -> Result<(), TaskError> {
+fn send(#[tx] one: &mut TaskTx<SqliteConnection>, #[tx] two: &mut TaskTx<SqliteConnection>) -> Result<(), TaskError> {
     let _ = (one, two);
     Ok(())
 }

@@ -7,6 +7,7 @@ mod msrv;
 mod package;
 mod scenarios;
 mod sources;
+mod states;
 mod test;
 mod tidy;
 mod workspace;

@@ -5,8 +5,8 @@ use std::path::Path;
 /// The commands a newcomer types, and nothing else.
 const TWO_COMMANDS: [&str; 2] = ["cargo run --release -p warehouse", "cargo xtask test"];
 
-/// The contents of the fenced blocks with this info string.
-fn fenced<'a>(text: &'a str, info: &str) -> Vec<Vec<&'a str>> {
+/// The contents of the fenced blocks in this language.
+fn fenced<'a>(text: &'a str, language: &str) -> Vec<Vec<&'a str>> {
     let mut blocks = Vec::new();
     let mut open: Option<(bool, Vec<&str>)> = None;
     for line in text.lines() {
@@ -17,7 +17,9 @@ fn fenced<'a>(text: &'a str, info: &str) -> Vec<Vec<&'a str>> {
                 }
                 open = None;
             }
-            (Some(found), None) => open = Some((found.trim() == info, Vec::new())),
+            (Some(found), None) => {
+                open = Some((found.split(',').next().is_some_and(|found| found.trim() == language), Vec::new()))
+            }
             (None, Some((_, lines))) => lines.push(line),
             (None, None) => {}
         }
@@ -25,22 +27,22 @@ fn fenced<'a>(text: &'a str, info: &str) -> Vec<Vec<&'a str>> {
     blocks
 }
 
-/// Compares the example of the project's README with the tested one of the crate's.
-pub(crate) fn check_example(project: &str, krate: &str) -> Vec<String> {
-    let (shown, tested) = (fenced(project, "rust"), fenced(krate, "rust"));
-    if tested.is_empty() {
-        return vec![
-            "consistency-diesel/README.md: has no ```rust block; the example there is what `cargo test` compiles"
-                .to_owned(),
-        ];
+/// Compares the example and the SQL of the project's README with those of the crate's, whose example is a documentation test.
+pub(crate) fn check_blocks(project: &str, krate: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for language in ["rust", "sql"] {
+        let (shown, tested) = (fenced(project, language), fenced(krate, language));
+        if tested.is_empty() {
+            wrong.push(format!(
+                "consistency-diesel/README.md: has no ```{language} block; write there what README.md shows"
+            ));
+        } else if shown != tested {
+            wrong.push(format!(
+                "README.md: its ```{language} blocks differ from those of consistency-diesel/README.md; make them the same"
+            ));
+        }
     }
-    if shown == tested {
-        return Vec::new();
-    }
-    vec![
-        "README.md: its ```rust blocks differ from those of consistency-diesel/README.md, which `cargo test` compiles; copy them over"
-            .to_owned(),
-    ]
+    wrong
 }
 
 /// Checks the section `## Two commands`.
@@ -82,10 +84,11 @@ mod tests {
 
     #[test]
     fn the_shown_example_must_be_the_tested_one() {
-        let one = "a\n```rust\nfn main() {}\n```\n";
-        assert_eq!(check_example(one, one), [""; 0]);
-        assert_eq!(check_example("no example", one).len(), 1);
-        assert_eq!(check_example(one, "no example").len(), 1);
+        let one = "a\n```rust,no_run\nfn main() {}\n```\n```sql\nSELECT 1;\n```\n";
+        assert_eq!(check_blocks(one, one), [""; 0]);
+        assert_eq!(check_blocks("no example", one).len(), 2);
+        assert_eq!(check_blocks(one, &one.replace("SELECT 1", "SELECT 2")).len(), 1);
+        assert_eq!(check_blocks(one, "no example").len(), 2);
     }
 
     #[test]

@@ -24,33 +24,42 @@ pub(crate) fn run() -> Outcome {
         return Err("the published crates state no `rust-version`".into());
     };
     let needed = closure(&roots, &nodes);
-    let mut asked: Vec<(Version, String)> = needed
+    let mut asked: Vec<(Version, &str)> = needed
         .iter()
-        .filter_map(|id| packages.get(id))
-        .filter(|package| !is_published(package))
-        .filter_map(|package| {
-            let name = format!("{} {}", text(&package["name"]), text(&package["version"]));
-            version(&package["rust_version"]).map(|version| (version, name))
-        })
+        .filter_map(|id| packages.get(id).map(|package| (*id, package)))
+        .filter(|(_, package)| !is_published(package))
+        .filter_map(|(id, package)| version(&package["rust_version"]).map(|version| (version, id)))
         .collect();
-    asked.sort();
+    asked.sort_unstable();
 
+    let name = |id: &str| {
+        packages
+            .get(id)
+            .map_or_else(String::new, |package| format!("{} {}", text(&package["name"]), text(&package["version"])))
+    };
     let culprits: Vec<_> = asked.iter().filter(|(version, _)| *version > promised).collect();
-    for (version, name) in &culprits {
-        println!("{name} asks for Rust {}, the workspace promises {}", shown(*version), shown(promised));
+    for (version, id) in &culprits {
+        let brought_by: Vec<String> =
+            needed.iter().filter(|other| brings(nodes.get(*other), id)).map(|other| name(other)).collect();
+        println!(
+            "{} (brought by {}) asks for Rust {}, the workspace promises {}",
+            name(id),
+            brought_by.join(", "),
+            shown(*version),
+            shown(promised)
+        );
     }
     if !culprits.is_empty() {
         println!(
-            "mend: take an older version (`cargo update <name> --precise <version>`), or raise `rust-version` in the root Cargo.toml \
+            "mend: take an older version of it or of what brings it (`cargo update <name> --precise <version>`), or raise `rust-version` in the root Cargo.toml \
              and say so in CHANGELOG.md"
         );
         return Ok(false);
     }
-    let most = asked
-        .last()
-        .map_or_else(|| "none states one".to_owned(), |(version, name)| format!("{name}, {}", shown(*version)));
+    let most =
+        asked.last().map_or_else(|| "none".to_owned(), |(version, id)| format!("{} ({})", shown(*version), name(id)));
     println!(
-        "{} dependencies of the published crates are content with Rust {}; the newest asked for: {most}",
+        "{} dependencies of the published crates are content with Rust {}; the newest asked for is {most}",
         needed.len() - roots.len(),
         shown(promised)
     );
@@ -62,18 +71,20 @@ fn closure<'a>(roots: &[&'a str], nodes: &BTreeMap<&'a str, &'a Value>) -> BTree
     let mut needed = BTreeSet::new();
     let mut open: Vec<&str> = roots.to_vec();
     while let Some(id) = open.pop() {
-        if !needed.insert(id) {
-            continue;
-        }
-        let Some(node) = nodes.get(id) else { continue };
-        for dependency in list(&node["deps"]) {
-            let counts = list(&dependency["dep_kinds"]).iter().any(|kind| text(&kind["kind"]) != "dev");
-            if counts {
-                open.push(text(&dependency["pkg"]));
-            }
+        if needed.insert(id) {
+            open.extend(nodes.get(id).into_iter().flat_map(|node| compiled_with(node)));
         }
     }
     needed
+}
+
+fn compiled_with(node: &Value) -> impl Iterator<Item = &str> {
+    let counts = |dependency: &&Value| list(&dependency["dep_kinds"]).iter().any(|kind| text(&kind["kind"]) != "dev");
+    list(&node["deps"]).iter().filter(counts).map(|dependency| text(&dependency["pkg"]))
+}
+
+fn brings(node: Option<&&Value>, id: &str) -> bool {
+    node.is_some_and(|node| compiled_with(node).any(|dependency| dependency == id))
 }
 
 fn version(value: &Value) -> Option<Version> {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::workspace::root;
-use crate::{Outcome, markdown, scenarios, sources};
+use crate::{Outcome, markdown, scenarios, sources, states};
 
 /// Checks everything and prints every failure.
 pub(crate) fn run() -> Outcome {
@@ -15,11 +15,14 @@ pub(crate) fn run() -> Outcome {
     let project = document(&root, "README.md", &mut wrong);
     let krate = document(&root, "consistency-diesel/README.md", &mut wrong);
     let table = document(&root, "tests/README.md", &mut wrong);
-    wrong.extend(markdown::check_example(&project, &krate));
+    wrong.extend(markdown::check_blocks(&project, &krate));
     wrong.extend(markdown::check_commands(&project));
     for (path, text) in read(&root, "md")? {
         wrong.extend(markdown::check_links(&root.join(&path), &path, &text));
     }
+    let states = document(&root, "consistency-core/src/state.rs", &mut wrong);
+    let diagram = document(&root, "docs/state-machine.md", &mut wrong);
+    wrong.extend(states::check(&states, &diagram));
     wrong.extend(scenarios::check(&table, &rust));
 
     if wrong.is_empty() {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use consistency_diesel::prelude::*;
+use diesel::SqliteConnection;
 use serde::{Deserialize, Serialize};
 
 /// An order.
@@ -15,10 +16,6 @@ pub struct Order {
 /// Application state, neither serializable nor `Clone`.
 #[derive(Debug)]
 pub struct Client;
-
-/// A connection.
-#[derive(Debug)]
-pub struct Connection;
 
 /// Ships.
 #[consistency_task(name = "warehouse.ship", retry_every = "30s", alias = "ship")]
@@ -46,7 +43,7 @@ pub async fn ship(
     priority = 0, backoff = exponential(cap = "1h", jitter = 20), retry_every = "1m30s", alias("a", "b"),
     crate = ::consistency_diesel,
 )]
-pub fn take_stock(sku: &str, #[tx] tx: &mut TaskTx<'_, Connection>) -> Result<(), std::fmt::Error> {
+pub fn take_stock(sku: &str, #[tx] tx: &mut TaskTx<'_, SqliteConnection>) -> Result<(), std::fmt::Error> {
     let _ = (sku, tx);
     Ok(())
 }
@@ -99,7 +96,7 @@ fn main() {
     assert!(definition.signature.ends_with("#[context] cx: &TaskContext) -> Result<(), TaskError>"));
     assert_eq!((definition.injects)().len(), 1);
     assert!(definition.file.ends_with("plain_functions.rs"), "{}", definition.file);
-    assert_eq!(definition.line, 25);
+    assert_eq!(definition.line, 22);
     assert_eq!(registered::<inner::visible_above>().name, concat!(module_path!(), "::inner::visible_above"));
     assert_eq!(registered::<take_stock>().options.priority, 0);
     drop((take_stock("x"), tick(), visible_in_the_crate("x".into()), private(order.clone()), inner::visible_above(1, 2, 3, 4)));

@@ -1,0 +1,317 @@
+//! A fresh database per test, removed afterwards, and plain questions to it.
+
+use std::time::Duration;
+
+use consistency_diesel::builder::OutboxBuilder;
+use consistency_diesel::connection::TaskConnection;
+use consistency_diesel::outbox::Outbox;
+use diesel::connection::{Connection, SimpleConnection};
+use diesel::result::{ConnectionError, QueryResult};
+use diesel::sql_types::{BigInt, Text};
+use diesel::{QueryableByName, RunQueryDsl};
+use parking_lot::Mutex;
+use tempfile::TempDir;
+
+use crate::backend::Backend;
+use crate::task_row::TaskRow;
+
+/// How long the tests' own SQLite connections wait for the write lock.
+const BUSY_WAIT_MS: u32 = 20_000;
+
+/// A database of one test's own, empty at first, dropped with this value.
+pub struct Database {
+    backend: Backend,
+    /// What Diesel connects to: a file for SQLite, else a URL.
+    address: String,
+    /// The connection questions are asked on; opened at the first one.
+    asked_on: Mutex<Option<AnyConnection>>,
+    place: Place,
+}
+
+enum Place {
+    File(TempDir),
+    Server { admin_url: String, name: String },
+}
+
+impl Database {
+    /// A fresh, empty database.
+    ///
+    /// # Errors
+    /// The reason when the server does not answer.
+    pub fn fresh(backend: Backend) -> Result<Database, String> {
+        let (address, place) = match backend {
+            Backend::Sqlite => {
+                let folder = TempDir::new().map_err(|error| error.to_string())?;
+                let file = folder.path().join("test.db").to_str().ok_or("the folder's name is no text")?.to_owned();
+                (file, Place::File(folder))
+            }
+            Backend::Postgres | Backend::Mysql => {
+                let admin_url = backend.admin_url();
+                let name = format!("consistency_test_{}_{:08x}", std::process::id(), rand::random::<u32>());
+                let mut admin = AnyConnection::open(backend, &admin_url)
+                    .map_err(|error| format!("no {backend} at {admin_url}: {error}"))?;
+                admin.execute(&format!("CREATE DATABASE {name}")).map_err(|error| error.to_string())?;
+                (with_database(&admin_url, &name), Place::Server { admin_url, name })
+            }
+        };
+        Ok(Database { backend, address, asked_on: Mutex::new(None), place })
+    }
+
+    /// Which kind it is.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Its address for `Outbox::builder`.
+    pub fn url(&self) -> String {
+        match self.backend {
+            Backend::Sqlite => format!("sqlite://{}", self.address),
+            Backend::Postgres | Backend::Mysql => self.address.clone(),
+        }
+    }
+
+    /// Its address for `Connection::establish` and for an r2d2 `ConnectionManager`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A builder on it that migrates and looks often, so that tests are quick. Everything can be set anew.
+    pub fn outbox(&self) -> OutboxBuilder {
+        Outbox::builder(self.url()).migrate().poll_interval(Duration::from_millis(50))
+    }
+
+    /// Runs the migrations.
+    pub fn migrate(&self) {
+        drop(self.outbox().enqueue_only().start_blocking().expect("the migrations run"));
+    }
+
+    /// A connection of the test's own.
+    pub fn connection<C: TaskConnection>(&self) -> C {
+        let mut conn = C::establish(&self.address).expect("a connection");
+        if self.backend == Backend::Sqlite {
+            set_up_sqlite(&mut conn).expect("a set up connection");
+        }
+        conn
+    }
+
+    /// Runs statements, as a person with a client would. More than one only where the driver allows it.
+    pub fn execute(&self, sql: &str) {
+        self.try_execute(sql).unwrap_or_else(|error| panic!("{}: {sql}: {error}", self.backend));
+    }
+
+    /// Runs a statement that may fail.
+    ///
+    /// # Errors
+    /// The database's.
+    pub fn try_execute(&self, sql: &str) -> QueryResult<()> {
+        self.ask(|conn| conn.execute(sql))
+    }
+
+    /// The one number that `SELECT {expression}` answers; `expression` may go on with `FROM ..`.
+    pub fn number(&self, expression: &str) -> i64 {
+        let (head, tail) = expression.split_once(" FROM ").map_or((expression, String::new()), |(head, tail)| {
+            (head, format!(" FROM {tail}"))
+        });
+        let sql = format!("SELECT {} AS value{tail}", self.backend.as_bigint(head));
+        let rows: Vec<Number> = self.ask(|conn| conn.load(&sql)).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        rows.first().unwrap_or_else(|| panic!("{sql}: no row")).value
+    }
+
+    /// How many rows of `table` meet `condition` (`true` for all).
+    pub fn count(&self, table: &str, condition: &str) -> i64 {
+        self.number(&format!("COUNT(*) FROM {table} WHERE {condition}"))
+    }
+
+    /// The texts of a statement whose only column is a text named `value`.
+    pub fn texts(&self, sql: &str) -> Vec<String> {
+        let rows: Vec<TextValue> = self.ask(|conn| conn.load(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        rows.into_iter().map(|row| row.value).collect()
+    }
+
+    /// The rows of `consistency_task` that meet `condition` (`true` for all), by id.
+    pub fn rows(&self, condition: &str) -> Vec<TaskRow> {
+        let sql = format!("{} WHERE {condition} ORDER BY id", TaskRow::select(self.backend));
+        self.ask(|conn| conn.load(&sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The row with this public handle, if there is one. The handle must not contain a quote.
+    pub fn find(&self, task_id: &str) -> Option<TaskRow> {
+        self.rows(&format!("task_id = '{task_id}'")).pop()
+    }
+
+    /// The row with this public handle.
+    pub fn row(&self, task_id: &str) -> TaskRow {
+        self.find(task_id).unwrap_or_else(|| panic!("there is no task `{task_id}`"))
+    }
+
+    fn ask<T>(&self, question: impl FnOnce(&mut AnyConnection) -> QueryResult<T>) -> QueryResult<T> {
+        let mut asked_on = self.asked_on.lock();
+        if asked_on.is_none() {
+            *asked_on = Some(AnyConnection::open(self.backend, &self.address).expect("a connection"));
+        }
+        question(asked_on.as_mut().expect("just opened"))
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Database({})", self.address)
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        drop(self.asked_on.get_mut().take());
+        let Place::Server { admin_url, name } = &self.place else { return };
+        // PostgreSQL waits for nobody only with FORCE: connections of a test that failed may still be open.
+        let force = if self.backend == Backend::Postgres { " WITH (FORCE)" } else { "" };
+        let dropped = AnyConnection::open(self.backend, admin_url)
+            .map_err(|error| error.to_string())
+            .and_then(|mut admin| admin.execute(&format!("DROP DATABASE {name}{force}")).map_err(|error| error.to_string()));
+        if let Err(error) = dropped {
+            eprintln!("the database {name} is left behind: {error}");
+        }
+    }
+}
+
+impl Place {
+    /// Where a SQLite file lies.
+    fn folder(&self) -> Option<&std::path::Path> {
+        match self {
+            Place::File(folder) => Some(folder.path()),
+            Place::Server { .. } => None,
+        }
+    }
+}
+
+impl Database {
+    /// A folder that lives as long as the database, on SQLite alone.
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        self.place.folder()
+    }
+}
+
+/// Runs `body` on a fresh, empty database. Without a server it says so and does nothing, unless the server is required.
+///
+/// # Panics
+/// When `CONSISTENCY_TEST_REQUIRE` names the database and it does not answer.
+pub fn on_fresh(backend: Backend, test: &str, body: impl FnOnce(&Database)) {
+    match Database::fresh(backend) {
+        Ok(database) => body(&database),
+        Err(reason) if backend.is_required() => panic!("{test}: {reason}, and CONSISTENCY_TEST_REQUIRE asks for it"),
+        // Written to the descriptor itself, because the harness keeps the output of tests that pass.
+        Err(reason) => {
+            use std::io::Write;
+            writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}").ok();
+        }
+    }
+}
+
+/// The URL with another database name.
+fn with_database(admin_url: &str, name: &str) -> String {
+    let (address, options) = admin_url.split_once('?').map_or((admin_url, String::new()), |(address, options)| {
+        (address, format!("?{options}"))
+    });
+    let host = address.split_once("://").map_or(0, |(scheme, _)| scheme.len() + 3);
+    let end = address[host..].find('/').map_or(address.len(), |slash| host + slash);
+    format!("{}/{name}{options}", &address[..end])
+}
+
+fn set_up_sqlite(conn: &mut impl SimpleConnection) -> QueryResult<()> {
+    conn.batch_execute(&format!("PRAGMA busy_timeout = {BUSY_WAIT_MS}"))?;
+    conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
+}
+
+#[derive(QueryableByName)]
+struct Number {
+    #[diesel(sql_type = BigInt)]
+    value: i64,
+}
+
+#[derive(QueryableByName)]
+struct TextValue {
+    #[diesel(sql_type = Text)]
+    value: String,
+}
+
+/// A connection to whichever database the test runs on.
+enum AnyConnection {
+    #[cfg(feature = "sqlite")]
+    Sqlite(diesel::SqliteConnection),
+    #[cfg(feature = "postgres")]
+    Postgres(diesel::PgConnection),
+    #[cfg(feature = "mysql")]
+    Mysql(diesel::MysqlConnection),
+}
+
+impl AnyConnection {
+    fn open(backend: Backend, address: &str) -> Result<AnyConnection, ConnectionError> {
+        match backend {
+            #[cfg(feature = "sqlite")]
+            Backend::Sqlite => {
+                let mut conn = diesel::SqliteConnection::establish(address)?;
+                set_up_sqlite(&mut conn).map_err(ConnectionError::CouldntSetupConfiguration)?;
+                Ok(AnyConnection::Sqlite(conn))
+            }
+            #[cfg(feature = "postgres")]
+            Backend::Postgres => diesel::PgConnection::establish(address).map(AnyConnection::Postgres),
+            #[cfg(feature = "mysql")]
+            Backend::Mysql => diesel::MysqlConnection::establish(address).map(AnyConnection::Mysql),
+            #[allow(unreachable_patterns)]
+            other => Err(ConnectionError::BadConnection(format!("the tests are built without {other} ({address})"))),
+        }
+    }
+
+    fn execute(&mut self, sql: &str) -> QueryResult<()> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            AnyConnection::Sqlite(conn) => conn.batch_execute(sql),
+            #[cfg(feature = "postgres")]
+            AnyConnection::Postgres(conn) => conn.batch_execute(sql),
+            #[cfg(feature = "mysql")]
+            AnyConnection::Mysql(conn) => conn.batch_execute(sql),
+        }
+    }
+
+    fn load<Row: FromAnyDatabase>(&mut self, sql: &str) -> QueryResult<Vec<Row>> {
+        match self {
+            #[cfg(feature = "sqlite")]
+            AnyConnection::Sqlite(conn) => Row::from_sqlite(conn, sql),
+            #[cfg(feature = "postgres")]
+            AnyConnection::Postgres(conn) => Row::from_postgres(conn, sql),
+            #[cfg(feature = "mysql")]
+            AnyConnection::Mysql(conn) => Row::from_mysql(conn, sql),
+        }
+    }
+}
+
+/// A row every database can send.
+trait FromAnyDatabase: Sized {
+    #[cfg(feature = "sqlite")]
+    fn from_sqlite(conn: &mut diesel::SqliteConnection, sql: &str) -> QueryResult<Vec<Self>>;
+    #[cfg(feature = "postgres")]
+    fn from_postgres(conn: &mut diesel::PgConnection, sql: &str) -> QueryResult<Vec<Self>>;
+    #[cfg(feature = "mysql")]
+    fn from_mysql(conn: &mut diesel::MysqlConnection, sql: &str) -> QueryResult<Vec<Self>>;
+}
+
+macro_rules! from_any_database {
+    ($($row:ty),*) => {$(
+        impl FromAnyDatabase for $row {
+            #[cfg(feature = "sqlite")]
+            fn from_sqlite(conn: &mut diesel::SqliteConnection, sql: &str) -> QueryResult<Vec<Self>> {
+                diesel::sql_query(sql).load(conn)
+            }
+            #[cfg(feature = "postgres")]
+            fn from_postgres(conn: &mut diesel::PgConnection, sql: &str) -> QueryResult<Vec<Self>> {
+                diesel::sql_query(sql).load(conn)
+            }
+            #[cfg(feature = "mysql")]
+            fn from_mysql(conn: &mut diesel::MysqlConnection, sql: &str) -> QueryResult<Vec<Self>> {
+                diesel::sql_query(sql).load(conn)
+            }
+        }
+    )*};
+}
+
+from_any_database!(Number, TextValue, TaskRow);

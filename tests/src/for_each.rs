@@ -1,0 +1,60 @@
+//! The macro that stamps the same tests once per database.
+
+/// Stamps every test once per database, in the modules `sqlite`, `postgres` and `mysql`, each behind its feature.
+///
+/// Each stamp has `Conn`, the connection type, and `BACKEND`. Items that need them, such as tasks with `#[tx]`, stand in an
+/// `items { .. }` block before the tests and are stamped too; their task names differ by module.
+///
+/// ```ignore
+/// for_each_database! {
+///     items {
+///         #[consistency_task]
+///         fn ship(order: i64, #[tx] tx: &mut TaskTx<Conn>) { .. }
+///     }
+///
+///     fn a_committed_call_runs(database: &Database) { .. }
+/// }
+/// ```
+#[macro_export]
+macro_rules! for_each_database {
+    (items { $($item:tt)* } $($tests:tt)*) => {
+        $crate::__stamp!(sqlite, "sqlite", diesel::SqliteConnection, Sqlite, [$($item)*] [$($tests)*]);
+        $crate::__stamp!(postgres, "postgres", diesel::PgConnection, Postgres, [$($item)*] [$($tests)*]);
+        $crate::__stamp!(mysql, "mysql", diesel::MysqlConnection, Mysql, [$($item)*] [$($tests)*]);
+    };
+    ($($tests:tt)*) => { $crate::for_each_database!(items {} $($tests)*); };
+}
+
+/// One stamp of [`for_each_database`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __stamp {
+    (
+        $module:ident, $feature:literal, $connection:ty, $backend:ident, [$($item:tt)*]
+        [$($(#[$meta:meta])* fn $name:ident($database:ident: $type:ty) $body:block)*]
+    ) => {
+        #[cfg(feature = $feature)]
+        mod $module {
+            #[allow(unused_imports)]
+            use super::*;
+
+            /// The connection type of this database.
+            #[allow(dead_code)]
+            type Conn = $connection;
+            /// This database.
+            #[allow(dead_code)]
+            const BACKEND: $crate::backend::Backend = $crate::backend::Backend::$backend;
+
+            $($item)*
+
+            $(
+                $(#[$meta])*
+                #[test]
+                fn $name() {
+                    let test = concat!(module_path!(), "::", stringify!($name));
+                    $crate::database::on_fresh(BACKEND, test, |$database: $type| $body);
+                }
+            )*
+        }
+    };
+}

@@ -1,0 +1,10 @@
+//! What the tests share: fresh databases, events to wait for, the contract every store keeps, and the smallest store.
+
+// A panic is how a test speaks.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod backend;
+pub mod database;
+pub mod for_each;
+pub mod recorder;
+pub mod task_row;
