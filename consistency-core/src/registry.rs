@@ -21,23 +21,31 @@ pub struct Registry {
 impl Registry {
     /// Gathers the linked and the explicitly registered tasks, restricted to the names in `only` if given.
     ///
-    /// Every duplicate name, and every name in `only` or `expected` that nobody answers to, is added to `problems`.
+    /// Of several functions with one name whose `#[tx]` parameters differ, the one for `connection` is taken: a program that
+    /// runs on several databases may stamp a task out for each. Every other duplicate name, and every name in `only` or
+    /// `expected` that nobody answers to, is added to `problems`.
     pub fn gather(
         registered: &[&'static TaskDefinition],
         only: Option<&[String]>,
         expected: &[String],
+        connection: Option<NeededType>,
         problems: &mut Vec<Problem>,
     ) -> Registry {
         let linked = inventory::iter::<Registration>.into_iter().map(|registration| registration.0);
         let mut all: Vec<&'static TaskDefinition> = linked.chain(registered.iter().copied()).collect();
-        all.sort_by_key(|definition| (definition.name, definition.file, definition.line));
+        // Those of another connection come last, and so give way.
+        all.sort_by_key(|task| (is_foreign(task, connection), task.name, task.file, task.line, task.module));
         // A task may be linked and registered by hand: the same definition twice is no duplicate.
-        all.dedup_by(|a, b| std::ptr::eq(*a, *b) || (a.name == b.name && a.place() == b.place()));
+        all.dedup_by_key(|task| (task.name, task.file, task.line, task.module));
 
         let mut registry = Registry::default();
         for definition in &all {
             for name in std::iter::once(definition.name).chain(definition.aliases.iter().copied()) {
-                if let Some(first) = registry.by_name.insert(name, definition) {
+                let Some(first) = registry.by_name.get(name) else {
+                    registry.by_name.insert(name, definition);
+                    continue;
+                };
+                if !is_foreign(definition, connection) {
                     problems.push(Problem::DuplicateName {
                         name: name.to_owned(),
                         first: first.place(),
@@ -71,8 +79,8 @@ impl Registry {
                     });
                 }
             }
-            if let (Body::Transactional { connection: wanted, .. }, Some(found)) = (definition.body, connection)
-                && wanted().id != found.id
+            if let (true, Body::Transactional { connection: wanted, .. }, Some(found)) =
+                (is_foreign(definition, connection), definition.body, connection)
             {
                 problems.push(Problem::WrongConnection {
                     task: definition.name,
@@ -97,5 +105,13 @@ impl Registry {
     /// The served tasks, each once.
     pub fn definitions(&self) -> impl Iterator<Item = &'static TaskDefinition> + '_ {
         self.by_name.iter().filter(|(name, definition)| **name == definition.name).map(|(_, definition)| *definition)
+    }
+}
+
+/// Whether the task's `#[tx]` parameter is for another kind of connection.
+fn is_foreign(task: &TaskDefinition, connection: Option<NeededType>) -> bool {
+    match (task.body, connection) {
+        (Body::Transactional { connection: wanted, .. }, Some(found)) => wanted().id != found.id,
+        _ => false,
     }
 }

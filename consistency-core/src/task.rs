@@ -23,6 +23,8 @@ pub struct TaskDefinition {
     pub signature: &'static str,
     /// The stored parameters as readable text, stored in `parameter_types`.
     pub parameter_types: &'static str,
+    /// Module of the function.
+    pub module: &'static str,
     /// Source file of the function.
     pub file: &'static str,
     /// Line of the function in `file`.

@@ -175,7 +175,7 @@ impl OutboxBuilder {
                 None
             }
         };
-        let registry = Registry::gather(&self.registered, self.only.as_deref(), &self.expected, problems);
+        let registry = Registry::gather(&self.registered, self.only.as_deref(), &self.expected, connection, problems);
         if !self.enqueue_only {
             registry.check(&self.state, connection, problems);
         }

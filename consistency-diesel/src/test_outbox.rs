@@ -79,7 +79,7 @@ impl<C: TaskConnection> TestOutboxBuilder<C> {
     /// Every problem with the registered tasks at once.
     pub fn build(self) -> Result<TestOutbox, StartError> {
         let mut problems = Vec::new();
-        let registry = Registry::gather(&self.registered, self.only.as_deref(), &[], &mut problems);
+        let registry = Registry::gather(&self.registered, self.only.as_deref(), &[], Some(NeededType::of::<C>()), &mut problems);
         registry.check(&self.state, Some(NeededType::of::<C>()), &mut problems);
         StartError::check(problems)?;
         let settings = Settings::default();

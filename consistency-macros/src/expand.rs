@@ -170,6 +170,7 @@ pub(crate) fn definition(task: &Task, names: &Names, owner: &TokenStream) -> Tok
             aliases: &[#(#aliases),*],
             signature: #signature,
             parameter_types: #parameter_types,
+            module: ::core::module_path!(),
             file: ::core::file!(),
             line: #line,
             options: #task_options,

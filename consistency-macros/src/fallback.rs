@@ -121,6 +121,7 @@ fn definition(krate: &TokenStream) -> TokenStream {
             aliases: &[],
             signature: "",
             parameter_types: "",
+            module: "",
             file: "",
             line: 0,
             options: #krate::__private::TaskOptions::DEFAULT,

@@ -15,7 +15,7 @@ use crate::delivery::Carrier;
 use crate::orders::Order;
 use crate::progress::{Progress, View};
 use crate::report::{Report, Totals, sql_to_look_at};
-use crate::tasks::Scene;
+use crate::tasks::{Scene, TASKS};
 
 /// Between two looks at the counters.
 const TICK: Duration = Duration::from_millis(50);
@@ -37,7 +37,7 @@ pub(crate) fn play<S: Scene>(arguments: &SceneArguments, driver: Driver, orders:
     let to_store: Vec<Order> = orders.into_iter().filter(|order| !stored.contains(&order.order_no)).collect();
     let known = known_so_far(&mut database, &stored)?;
     let total = (stored.len() + to_store.len()) as u64;
-    if to_store.is_empty() && !database.has_unfinished_tasks(&S::TASKS)? {
+    if to_store.is_empty() && !database.has_unfinished_tasks(&TASKS)? {
         return Ok(nothing_to_do(&known, total, &sql_to_look_at(arguments, driver)));
     }
     if !stored.is_empty() {
@@ -50,7 +50,7 @@ pub(crate) fn play<S: Scene>(arguments: &SceneArguments, driver: Driver, orders:
         Arc::new(Progress::resume(stored.len() as u64, known.delivered.unsigned_abs(), known.dead.unsigned_abs()));
     let observer = Arc::clone(&progress);
     let outbox = Outbox::builder(arguments.database_url.as_str())
-        .only(S::TASKS)
+        .only(TASKS)
         .inject(Arc::clone(&carrier))
         .listener(move |event| observer.observe(event))
         .migrate()
@@ -153,7 +153,7 @@ fn wait_for_the_end<S: Scene>(
             last = (settled, Instant::now());
         }
         if settled >= total || last.1.elapsed() >= QUIET {
-            if !database.has_unfinished_tasks(&S::TASKS).context("cannot look for unfinished tasks")? {
+            if !database.has_unfinished_tasks(&TASKS).context("cannot look for unfinished tasks")? {
                 return Ok(());
             }
             last.1 = Instant::now();

@@ -11,7 +11,7 @@ use indicatif::HumanCount;
 use crate::args::{Driver, SceneArguments, sqlite_file};
 use crate::carrier::CarrierReport;
 use crate::shop::TaskCount;
-use crate::tasks::{Scene, notify_carrier};
+use crate::tasks::{Scene, TASKS, notify_carrier};
 
 /// The operator's question.
 const NEEDS_A_LOOK: &str = "SELECT * FROM consistency_task WHERE state IN (3,4);";
@@ -40,7 +40,7 @@ pub(crate) struct Totals {
 impl Totals {
     /// Counts the scene's tasks in the table.
     pub(crate) fn read<S: Scene>(database: &mut S) -> QueryResult<Self> {
-        Ok(Self::of(&database.task_counts(&S::TASKS)?))
+        Ok(Self::of(&database.task_counts(&TASKS)?))
     }
 
     fn of(counts: &[TaskCount]) -> Self {
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn the_table_is_summed_up() {
         let totals = Totals::of(&[
-            count("sqlite.finish_document", SUCCEEDED, 1, 10),
+            count(TASKS[0], SUCCEEDED, 1, 10),
             count(notify_carrier::NAME, SUCCEEDED, 1, 6),
             count(notify_carrier::NAME, SUCCEEDED, 3, 2),
             count(notify_carrier::NAME, DEAD, 5, 1),

@@ -26,19 +26,19 @@ pub(crate) async fn notify_carrier(
     carrier.deliver(&Parcel { order_no, parcel_no, quantity }, cx.idempotency_key()).await
 }
 
+/// The names of the scene's tasks.
+pub(crate) const TASKS: [&str; 2] = ["finish_document", notify_carrier::NAME];
+
 /// The two transactions of the scene, on one kind of connection.
 pub(crate) trait Scene: Shop + Send + 'static {
-    /// The names of the scene's tasks: the one that finishes documents, then the one that tells the carrier.
-    const TASKS: [&'static str; 2];
-
     /// Stores an order and the task that will finish it: both or neither.
     fn store_order(&mut self, outbox: &Outbox, order: &Order) -> QueryResult<()>;
 }
 
-// A `#[tx]` task names its connection type, and task names are unique in a program: so a program that can run on three
-// databases has three `finish_document`, one text stamped out three times.
+// A `#[tx]` task names its connection type: so a program that can run on three databases has three `finish_document`, one
+// text stamped out three times. They share the name; an outbox takes the one for its own connection.
 macro_rules! scene_on {
-    ($database:ident, $Connection:ident, $task_name:literal) => {
+    ($database:ident, $Connection:ident) => {
         mod $database {
             use diesel::$Connection;
 
@@ -47,7 +47,7 @@ macro_rules! scene_on {
             /// Completes the document, books the stock, dispatches the parcel and enqueues the notice to the carrier.
             ///
             /// All of it commits together with the task's own completion: exactly once, however often it is tried.
-            #[consistency_task(name = $task_name, retry_every = "1s")]
+            #[consistency_task(name = "finish_document", retry_every = "1s")]
             fn finish_document(order_no: i64, #[tx] tx: &mut TaskTx<$Connection>) -> Result<()> {
                 let document = tx
                     .complete_document(order_no)?
@@ -60,8 +60,6 @@ macro_rules! scene_on {
             }
 
             impl Scene for $Connection {
-                const TASKS: [&'static str; 2] = [finish_document::NAME, notify_carrier::NAME];
-
                 fn store_order(&mut self, outbox: &Outbox, order: &Order) -> QueryResult<()> {
                     outbox.transaction(self, |tx| {
                         tx.insert_order(order)?;
@@ -75,10 +73,10 @@ macro_rules! scene_on {
 }
 
 #[cfg(feature = "sqlite")]
-scene_on!(sqlite, SqliteConnection, "sqlite.finish_document");
+scene_on!(sqlite, SqliteConnection);
 
 #[cfg(feature = "postgres")]
-scene_on!(postgres, PgConnection, "postgres.finish_document");
+scene_on!(postgres, PgConnection);
 
 #[cfg(feature = "mysql")]
-scene_on!(mysql, MysqlConnection, "mysql.finish_document");
+scene_on!(mysql, MysqlConnection);
