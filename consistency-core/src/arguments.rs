@@ -106,8 +106,9 @@ impl<'a> ArgumentDecoder<'a> {
         match self.fields.remove(parameter) {
             Some(raw) => serde_json::from_str(raw.get())
                 .map_err(|error| undecodable(format!("parameter `{parameter}`: {error}"))),
-            None => serde_json::from_str("null")
-                .map_err(|_| undecodable(format!("parameter `{parameter}` is missing"))),
+            None => {
+                serde_json::from_str("null").map_err(|_| undecodable(format!("parameter `{parameter}` is missing")))
+            }
         }
     }
 
@@ -136,7 +137,7 @@ impl<'a> ArgumentDecoder<'a> {
 
 fn undecodable(reason: String) -> TaskError {
     TaskError::permanent(format!(
-        "the stored arguments cannot be decoded: {reason}; correct `task_parameter`, then set `state` to 0"
+        "the stored arguments cannot be decoded: {reason}; correct `task_parameter`, then retry the row as the README shows"
     ))
 }
 

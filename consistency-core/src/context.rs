@@ -34,7 +34,9 @@ pub enum CancelReason {
 
 impl CancelReason {
     fn from_code(code: u8) -> Option<Self> {
-        [Self::Shutdown, Self::TimeLimit, Self::LeaseLost, Self::Requested].into_iter().find(|reason| *reason as u8 == code)
+        [Self::Shutdown, Self::TimeLimit, Self::LeaseLost, Self::Requested]
+            .into_iter()
+            .find(|reason| *reason as u8 == code)
     }
 }
 
@@ -55,7 +57,14 @@ struct Shared {
 
 impl TaskContext {
     #[doc(hidden)]
-    pub fn new(id: i64, task_id: String, name: &'static str, attempt: u32, node: Arc<str>, rules: Arc<EnqueueRules>) -> Self {
+    pub fn new(
+        id: i64,
+        task_id: String,
+        name: &'static str,
+        attempt: u32,
+        node: Arc<str>,
+        rules: Arc<EnqueueRules>,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 id,

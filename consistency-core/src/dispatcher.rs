@@ -64,7 +64,9 @@ impl Dispatcher {
                     if round.again { Duration::ZERO } else { self.idle_wait(round.next_due, next_rescue) }
                 }
                 Err(error) => {
-                    self.executor.events.emit(Event::StoreTrouble { doing: "look for due tasks", error: error.to_string() });
+                    self.executor
+                        .events
+                        .emit(Event::StoreTrouble { doing: "look for due tasks", error: error.to_string() });
                     trouble.next()
                 }
             };
@@ -195,7 +197,9 @@ impl Dispatcher {
                 self.executor.events.emit(Event::UnknownNames { names: unknown });
             }
             Err(error) => {
-                self.executor.events.emit(Event::StoreTrouble { doing: "look for unknown names", error: error.to_string() });
+                self.executor
+                    .events
+                    .emit(Event::StoreTrouble { doing: "look for unknown names", error: error.to_string() });
             }
         }
     }

@@ -146,6 +146,11 @@ impl EnqueueScope {
         self.savepoints.len()
     }
 
+    /// How many savepoints were open on the connection before this scope.
+    pub fn base(&self) -> usize {
+        self.base
+    }
+
     /// How many savepoints are open on the connection.
     pub fn level(&self) -> usize {
         self.base + self.savepoints.len()

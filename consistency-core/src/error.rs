@@ -279,7 +279,9 @@ pub enum Problem {
         wanted: &'static str,
     },
     /// A task's `#[tx]` parameter is for another kind of connection.
-    #[error("task `{task}` ({place}) takes a `{wanted}`, but this outbox runs on `{found}`; leave it out with `only([..])` or change its `#[tx]` parameter")]
+    #[error(
+        "task `{task}` ({place}) takes a `{wanted}`, but this outbox runs on `{found}`; leave it out with `only([..])` or change its `#[tx]` parameter"
+    )]
     WrongConnection {
         /// The task's name.
         task: &'static str,

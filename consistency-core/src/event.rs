@@ -112,21 +112,57 @@ impl Event {
                 let error = error.as_deref().unwrap_or("");
                 match state {
                     State::Dead => {
-                        tracing::error!(node, id, task_id, task = name, attempt, duration_ms, error, "task is dead and needs a person");
+                        tracing::error!(
+                            node,
+                            id,
+                            task_id,
+                            task = name,
+                            attempt,
+                            duration_ms,
+                            error,
+                            "task is dead and needs a person"
+                        );
                     }
                     State::Failed => {
-                        tracing::warn!(node, id, task_id, task = name, attempt, duration_ms, error, "attempt failed, will be retried");
+                        tracing::warn!(
+                            node,
+                            id,
+                            task_id,
+                            task = name,
+                            attempt,
+                            duration_ms,
+                            error,
+                            "attempt failed, will be retried"
+                        );
                     }
-                    _ => tracing::debug!(node, id, task_id, task = name, attempt, duration_ms, %state, "attempt settled"),
+                    _ => {
+                        tracing::debug!(node, id, task_id, task = name, attempt, duration_ms, %state, "attempt settled")
+                    }
                 }
             }
             Event::LeaseLost { attempt } => {
                 let AttemptInfo { id, task_id, name, attempt } = attempt;
-                tracing::warn!(node, id, task_id, task = name, attempt, "lease lost: the outcome was not written, another node may run the task");
+                tracing::warn!(
+                    node,
+                    id,
+                    task_id,
+                    task = name,
+                    attempt,
+                    "lease lost: the outcome was not written, another node may run the task"
+                );
             }
             Event::TimeLimitReached { attempt, limit, abandoned_threads } => {
                 let AttemptInfo { id, task_id, name, attempt } = attempt;
-                tracing::warn!(node, id, task_id, task = name, attempt, ?limit, abandoned_threads, "attempt reached its time limit");
+                tracing::warn!(
+                    node,
+                    id,
+                    task_id,
+                    task = name,
+                    attempt,
+                    ?limit,
+                    abandoned_threads,
+                    "attempt reached its time limit"
+                );
             }
             Event::Released { id, reason } => tracing::debug!(node, id, reason, "task put back without an attempt"),
             Event::Rescued { id, name, node: lost_by, state, lost_times } => {
@@ -135,7 +171,9 @@ impl Event {
             Event::UnknownNames { names } => {
                 tracing::warn!(node, ?names, "due tasks have no function in this process; they are left alone");
             }
-            Event::StoreTrouble { doing, error } => tracing::warn!(node, doing, error, "database trouble, trying again"),
+            Event::StoreTrouble { doing, error } => {
+                tracing::warn!(node, doing, error, "database trouble, trying again")
+            }
             Event::SettleRefused { id, error } => {
                 tracing::error!(node, id, error, "outcome cannot be written; the rescue will take the task");
             }

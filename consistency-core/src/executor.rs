@@ -107,7 +107,8 @@ impl Executor {
         match self.body(&held.task) {
             Some(Body::Async(run)) => {
                 let Some(started) = self.start(held, None, None, Some(Arc::clone(&done))) else { return };
-                let outcome = self.bodies.block_on(caught(run(started.attempt.clone())).instrument(started.span.clone()));
+                let outcome =
+                    self.bodies.block_on(caught(run(started.attempt.clone())).instrument(started.span.clone()));
                 self.conclude(&started, outcome);
             }
             _ => self.run_blocking(held, None, hand_off, Some(Arc::clone(&done))),
@@ -154,7 +155,10 @@ impl Executor {
     pub fn run_transaction_on_caller(
         &self,
         held: Held,
-        transact: &mut dyn FnMut(&ClaimedTask, &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>) -> TransactionOutcome,
+        transact: &mut dyn FnMut(
+            &ClaimedTask,
+            &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>,
+        ) -> TransactionOutcome,
     ) {
         let Some(Body::Transactional { run, .. }) = self.body(&held.task) else { return };
         let done = Arc::new(Done::default());
@@ -298,7 +302,8 @@ impl Executor {
                 }
             }
             TransactionOutcome::NotStarted(error) => {
-                self.events.emit(Event::StoreTrouble { doing: "open a transaction for a task", error: error.to_string() });
+                self.events
+                    .emit(Event::StoreTrouble { doing: "open a transaction for a task", error: error.to_string() });
                 if started.running.gate.take() {
                     self.ledger.end(lease);
                     let mut settlement = started.running.task.released();

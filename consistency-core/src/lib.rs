@@ -4,8 +4,8 @@
 pub mod arguments;
 mod bodies;
 pub mod call;
-pub mod caught;
 mod call_is_no_future;
+pub mod caught;
 pub mod context;
 pub mod dispatch;
 mod dispatcher;
@@ -41,11 +41,11 @@ pub mod __private {
     pub use crate::outcome::{Boxed, LocalBoxed, Plain, Returned, Shown, TaskReturn, Unfit};
     pub use crate::registry::Registration;
     pub use crate::retry::{Backoff, BackoffShape};
-    pub use crate::task::{
-        Attempt, Body, BoxFuture, ExecuteMode, NeededType, RunOn, Task, TaskDefinition, TaskOptions, TransactionParameter,
-        TxParts,
-    };
     pub use crate::storage_probe::{DecodeStorable, DecodeUnstorable, EncodeStorable, EncodeUnstorable, Given, Wanted};
+    pub use crate::task::{
+        Attempt, Body, BoxFuture, ExecuteMode, NeededType, RunOn, Task, TaskDefinition, TaskOptions,
+        TransactionParameter, TxParts,
+    };
     pub use crate::transaction_probe::{BindOther, BindTransaction, WantedTransaction};
     pub use inventory;
 

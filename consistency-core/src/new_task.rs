@@ -99,7 +99,8 @@ impl NewTask {
             None => uuid::Uuid::now_v7().to_string(),
         };
         let order_key = call.order_key.map(|key| check.text("ordering key", key, SHORT_TEXT_MAX)).transpose()?;
-        let queue = check.text("queue", call.queue.unwrap_or_else(|| definition.options.queue.to_owned()), SHORT_TEXT_MAX)?;
+        let queue =
+            check.text("queue", call.queue.unwrap_or_else(|| definition.options.queue.to_owned()), SHORT_TEXT_MAX)?;
         let (biz_type, biz_id) = match call.biz {
             Some((kind, id)) => (
                 Some(check.text("business type", kind, SHORT_TEXT_MAX)?),
@@ -138,7 +139,10 @@ impl NewTask {
 
     /// Whether the row is an immediate one without a key, an order or a time: those are buffered until the flush.
     pub fn is_plain_immediate(&self) -> bool {
-        self.execute_mode == ExecuteMode::Immediate as i16 && !self.keyed && self.order_key.is_none() && self.delay_us == 0
+        self.execute_mode == ExecuteMode::Immediate as i16
+            && !self.keyed
+            && self.order_key.is_none()
+            && self.delay_us == 0
     }
 
     /// Whether it is an immediate task that runs on the caller's thread.
@@ -197,15 +201,17 @@ impl Check {
                 (ExecuteMode::Scheduled, None) => Ok((ExecuteMode::Scheduled, DEFAULT_SCHEDULED_DELAY, None)),
                 (_, Some(delay)) => Ok((ExecuteMode::Scheduled, delay, None)),
             },
-            Start::After(delay) if delay > most => Err(self.bad(format!(
-                "a delay of {delay:?} is out of range; at most ten years ({MAX_DELAY_SECS} s)"
-            ))),
+            Start::After(delay) if delay > most => {
+                Err(self.bad(format!("a delay of {delay:?} is out of range; at most ten years ({MAX_DELAY_SECS} s)")))
+            }
             Start::After(delay) => Ok((ExecuteMode::Scheduled, delay, None)),
             Start::At(time) => {
                 let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
                 let ahead = time.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO);
                 if ahead > most {
-                    return Err(self.bad(format!("the time is {ahead:?} ahead, which is out of range; at most ten years")));
+                    return Err(
+                        self.bad(format!("the time is {ahead:?} ahead, which is out of range; at most ten years"))
+                    );
                 }
                 let due_at_us = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
                 Ok((ExecuteMode::Scheduled, Duration::ZERO, Some(due_at_us)))

@@ -92,9 +92,9 @@ impl Runtime {
         };
         let lanes: Vec<_> = queues.iter().map(|queue| new_lane(queue, settings.slots(queue))).collect();
         let runs_serial = registry.definitions().any(|definition| definition.options.run_on == RunOn::Caller);
-        let serial_lanes: Vec<_> =
-            queues.iter().filter(|_| runs_serial).map(|queue| new_lane(queue, 1)).collect();
-        let threads = lanes.iter().map(|lane| settings.slots(lane.queue())).sum::<usize>() + settings.max_abandoned_threads;
+        let serial_lanes: Vec<_> = queues.iter().filter(|_| runs_serial).map(|queue| new_lane(queue, 1)).collect();
+        let threads =
+            lanes.iter().map(|lane| settings.slots(lane.queue())).sum::<usize>() + settings.max_abandoned_threads;
 
         let executor = Arc::new(Executor {
             node: Arc::clone(&node),

@@ -115,16 +115,25 @@ impl Settings {
         if self.heartbeat > self.lease / 2 {
             refuse(
                 "heartbeat",
-                format!("{:?} is more than half of `lease` ({:?}); one missed beat would lose every lease", self.heartbeat, self.lease),
+                format!(
+                    "{:?} is more than half of `lease` ({:?}); one missed beat would lose every lease",
+                    self.heartbeat, self.lease
+                ),
             );
         }
         let length = self.node.chars().count();
         if length == 0 || length > NODE_MAX || self.node.contains('\0') {
-            refuse("node", format!("{:?} has {length} characters; 1 to {NODE_MAX} are allowed, without NUL", self.node));
+            refuse(
+                "node",
+                format!("{:?} has {length} characters; 1 to {NODE_MAX} are allowed, without NUL", self.node),
+            );
         }
         for (queue, slots) in &self.queues {
             if *slots == 0 {
-                refuse("queue", format!("queue `{queue}` has no slot; give it at least 1, or say `.queue_elsewhere(..)`"));
+                refuse(
+                    "queue",
+                    format!("queue `{queue}` has no slot; give it at least 1, or say `.queue_elsewhere(..)`"),
+                );
             }
             if self.queues_elsewhere.contains(queue) {
                 refuse("queue_elsewhere", format!("queue `{queue}` is also given slots here; say one of the two"));

@@ -155,7 +155,9 @@ impl Writer<'_> {
                     took,
                     error: if settlement.state == State::Succeeded { None } else { settlement.error },
                 }),
-                (Settled::Written, None) => self.executor.events.emit(Event::Released { id: settlement.lease.id, reason }),
+                (Settled::Written, None) => {
+                    self.executor.events.emit(Event::Released { id: settlement.lease.id, reason })
+                }
             }
             if let Some(done) = done {
                 done.set();
@@ -167,7 +169,9 @@ impl Writer<'_> {
     fn abandon(&self, batch: Vec<Outcome>, error: &StoreError) {
         self.executor.ledger.forget(batch.iter().map(|outcome| outcome.settlement.lease));
         for outcome in batch {
-            self.executor.events.emit(Event::SettleRefused { id: outcome.settlement.lease.id, error: error.to_string() });
+            self.executor
+                .events
+                .emit(Event::SettleRefused { id: outcome.settlement.lease.id, error: error.to_string() });
             if let Some(done) = outcome.done {
                 done.set();
             }

@@ -84,7 +84,7 @@ impl State {
             (State::Running, Retry | Defer) => Some(State::Failed),
             (State::Running, GiveUp) => Some(State::Dead),
             (State::Running, Release) => Some(State::Pending),
-            (State::Running, Rescue) => Some(State::Failed),
+            (State::Running, Rescue | ReleaseFailed) => Some(State::Failed),
             (State::Running, RescueTooOften) => Some(State::Dead),
             (State::Running | State::Pending | State::Failed | State::Dead | State::Blocked, Cancel) => {
                 Some(State::Cancelled)
@@ -117,11 +117,13 @@ pub enum Cause {
     GiveUp,
     /// This build cannot run the row although a newer one can; it is put back without an attempt, with the reason.
     Defer,
-    /// The row was never started; it is put back without an attempt. A row that failed before goes back to `failed`.
+    /// The row was not started, or stopped by a shutdown; it is put back without an attempt.
     Release,
+    /// As `Release`, of a row that failed before: its error stays visible.
+    ReleaseFailed,
     /// The lease ended without a settlement.
     Rescue,
-    /// The lease ended without a settlement once more than the crash budget allows.
+    /// The lease ended without a settlement, and the crash budget or the attempts are used up with it.
     RescueTooOften,
     /// Somebody asked for it. A running task gets there when it stops, not before.
     Cancel,
@@ -153,8 +155,20 @@ mod tests {
     fn only_the_claim_leads_to_running() {
         use Cause::*;
         let causes = [
-            Claim, Succeed, Retry, GiveUp, Defer, Release, Rescue, RescueTooOften, Cancel, OperatorRetry,
-            MarkSucceeded, Unblock, Skip,
+            Claim,
+            Succeed,
+            Retry,
+            GiveUp,
+            Defer,
+            Release,
+            ReleaseFailed,
+            Rescue,
+            RescueTooOften,
+            Cancel,
+            OperatorRetry,
+            MarkSucceeded,
+            Unblock,
+            Skip,
         ];
         for state in State::ALL {
             for cause in causes {

@@ -216,8 +216,7 @@ impl OutboxBuilder {
             known.extend(self.settings.queues_elsewhere.iter().cloned());
             Arc::new(known.into_iter().collect())
         });
-        let rules =
-            Arc::new(EnqueueRules { max_argument_bytes: self.settings.max_argument_bytes, served, queues });
+        let rules = Arc::new(EnqueueRules { max_argument_bytes: self.settings.max_argument_bytes, served, queues });
         let gate = Arc::new(WriteGate::new(open.kind(), self.settings.busy_wait));
         let store = open.store(&self.settings, Arc::clone(&gate));
         let (kind, connection, busy_wait) = (open.kind(), open.connection(), self.settings.busy_wait);
@@ -236,6 +235,9 @@ impl OutboxBuilder {
 
 impl std::fmt::Debug for OutboxBuilder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OutboxBuilder").field("source", &self.source).field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("OutboxBuilder")
+            .field("source", &self.source)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }

@@ -8,8 +8,8 @@ use diesel::sql_types::{BigInt, Text};
 
 use crate::dialect::Dialect;
 use crate::rows::{
-    ClaimColumns, ClaimRow, ExistingColumns, ExpiredColumns, HeadColumns, InsertedColumns, RenewedColumns, StatusColumns,
-    StatusRow,
+    ClaimColumns, ClaimRow, ExistingColumns, ExpiredColumns, HeadColumns, InsertedColumns, RenewedColumns,
+    StatusColumns, StatusRow,
 };
 use crate::statement::Statement;
 
@@ -17,7 +17,11 @@ use crate::statement::Statement;
 ///
 /// Sealed: the statements are written and tested for these.
 pub trait TaskConnection:
-    LoadConnection<TransactionManager = AnsiTransactionManager> + R2D2Connection + MigrationConnection + RunStatement + 'static
+    LoadConnection<TransactionManager = AnsiTransactionManager>
+    + R2D2Connection
+    + MigrationConnection
+    + RunStatement
+    + 'static
 {
     /// The database this connection speaks to.
     #[doc(hidden)]
@@ -90,7 +94,10 @@ macro_rules! task_connection {
             fn load_renewed(&mut self, statement: Statement) -> QueryResult<Vec<(i64, i64)>> {
                 diesel::RunQueryDsl::load(statement.returning::<RenewedColumns>(), self)
             }
-            fn load_expired(&mut self, statement: Statement) -> QueryResult<Vec<(i64, String, String, String, i64, i64)>> {
+            fn load_expired(
+                &mut self,
+                statement: Statement,
+            ) -> QueryResult<Vec<(i64, String, String, String, i64, i64)>> {
                 diesel::RunQueryDsl::load(statement.returning::<ExpiredColumns>(), self)
             }
             fn load_status(&mut self, statement: Statement) -> QueryResult<Vec<StatusRow>> {

@@ -16,10 +16,14 @@ pub enum TransactionError {
     )]
     AlreadyOpen,
     /// `join` needs an open transaction.
-    #[error("no transaction is open on this connection: `join` stores calls in the transaction you have open; use `outbox.transaction`")]
+    #[error(
+        "no transaction is open on this connection: `join` stores calls in the transaction you have open; use `outbox.transaction`"
+    )]
     NotOpen,
     /// The connection was left in a state Diesel cannot use.
-    #[error("the connection is broken: an earlier transaction on it neither committed nor rolled back; drop the connection")]
+    #[error(
+        "the connection is broken: an earlier transaction on it neither committed nor rolled back; drop the connection"
+    )]
     BrokenConnection,
     /// The transaction ended underneath: the database rolled it back, or somebody ended it with SQL.
     #[error(
@@ -28,7 +32,9 @@ pub enum TransactionError {
     )]
     Lost,
     /// The connection was lost during COMMIT: the transaction is either committed as a whole or not at all.
-    #[error("the connection was lost during COMMIT ({0}): whether the transaction is committed is unknown; if it is, its tasks will run")]
+    #[error(
+        "the connection was lost during COMMIT ({0}): whether the transaction is committed is unknown; if it is, its tasks will run"
+    )]
     CommitUnknown(String),
     /// The connection belongs to another kind of database than the outbox.
     #[error("this connection speaks to {found}, the outbox runs on {wanted}")]

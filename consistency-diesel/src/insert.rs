@@ -43,7 +43,8 @@ pub(crate) fn insert_buffered<C: TaskConnection>(
         rest = behind;
         let wants_ids = part.iter().any(|row| row.leased);
         let ids = insert_rows(conn, part, lessor, wants_ids)?;
-        let ids: std::collections::HashMap<&str, i64> = ids.iter().map(|(id, task_id)| (task_id.as_str(), *id)).collect();
+        let ids: std::collections::HashMap<&str, i64> =
+            ids.iter().map(|(id, task_id)| (task_id.as_str(), *id)).collect();
         for row in part.iter().filter(|row| row.leased) {
             let id = ids.get(row.task_id.as_str()).copied().ok_or(Error::NotFound)?;
             leased.push(ClaimedTask::from_inserted(row.clone(), id));
@@ -108,8 +109,7 @@ fn insert_rows<C: TaskConnection>(
     if C::DIALECT.kind == Kind::Mysql {
         return insert_rows_mysql(conn, rows, lessor, wants_ids);
     }
-    let values =
-        [("rows", json(&rows)?), ("node", lessor.node.into()), ("lease_us", micros(lessor.lease).into())];
+    let values = [("rows", json(&rows)?), ("node", lessor.node.into()), ("lease_us", micros(lessor.lease).into())];
     conn.load_inserted(Statement::new(C::DIALECT.sql.insert, &values))
 }
 

@@ -1,5 +1,6 @@
 //! Transactional outbox for Diesel: annotated functions are stored with your transaction and run until they succeed.
-
+//!
+#![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]

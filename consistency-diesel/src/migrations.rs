@@ -88,9 +88,8 @@ pub(crate) fn check<C: TaskConnection>(conn: &mut C) -> Result<(), Problem> {
     let missing_table = ["no such table", "does not exist", "doesn't exist"].iter().any(|part| lower.contains(part))
         && !lower.contains("column");
     let missing_column = lower.contains("column");
-    let mend = format!(
-        "run migration {NEWEST} (`.migrate()` on the builder, or the SQL in `consistency_diesel::migrations`)"
-    );
+    let mend =
+        format!("run migration {NEWEST} (`.migrate()` on the builder, or the SQL in `consistency_diesel::migrations`)");
     Err(if missing_table {
         Problem::Table(format!("`consistency_task` is missing; {mend}"))
     } else if missing_column {

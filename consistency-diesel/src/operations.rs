@@ -137,7 +137,11 @@ struct LeaseRow {
 }
 
 /// Extends leases; what is not answered is lost.
-pub(crate) fn renew<C: TaskConnection>(conn: &mut C, leases: &[LeaseId], length: Duration) -> QueryResult<Vec<Renewed>> {
+pub(crate) fn renew<C: TaskConnection>(
+    conn: &mut C,
+    leases: &[LeaseId],
+    length: Duration,
+) -> QueryResult<Vec<Renewed>> {
     let rows: Vec<_> = leases.iter().map(|lease| LeaseRow { id: lease.id, version: lease.version }).collect();
     let (rows, length) = (json(&rows)?, micros(length));
     let kept = if C::DIALECT.kind == Kind::Mysql {
@@ -185,15 +189,21 @@ fn rescue_row(row: &Rescued) -> RescueRow {
         State::Dead => "; it is given up: it may be what ends its workers",
         _ => "",
     };
-    let error = format!(
-        "the worker died or lost touch: node {node} let its lease run out ({lost_times} in a row){what_now}"
-    );
+    let error =
+        format!("the worker died or lost touch: node {node} let its lease run out ({lost_times} in a row){what_now}");
     RescueRow { id: *id, state: state.code(), lost_times: *lost_times, error }
 }
 
 /// Names of due rows that are not in `names`.
-pub(crate) fn unknown_names<C: TaskConnection>(conn: &mut C, names: &[String], limit: usize) -> QueryResult<Vec<String>> {
-    conn.load_texts(Statement::new(C::DIALECT.sql.unknown_names, &[("names", json(names)?), ("limit", count(limit).into())]))
+pub(crate) fn unknown_names<C: TaskConnection>(
+    conn: &mut C,
+    names: &[String],
+    limit: usize,
+) -> QueryResult<Vec<String>> {
+    conn.load_texts(Statement::new(
+        C::DIALECT.sql.unknown_names,
+        &[("names", json(names)?), ("limit", count(limit).into())],
+    ))
 }
 
 /// What is known of a task.
@@ -215,10 +225,7 @@ pub(crate) fn prune<C: TaskConnection>(conn: &mut C, older_than: Duration, limit
 }
 
 /// Runs `work` in a transaction; on SQLite with the write lock from the start, so that it is waited for and not refused.
-pub(crate) fn begin<C: TaskConnection, T>(
-    conn: &mut C,
-    work: impl FnOnce(&mut C) -> QueryResult<T>,
-) -> QueryResult<T> {
+pub(crate) fn begin<C: TaskConnection, T>(conn: &mut C, work: impl FnOnce(&mut C) -> QueryResult<T>) -> QueryResult<T> {
     use diesel::connection::{AnsiTransactionManager, TransactionManager};
     // Inside an open transaction (a user's test) a savepoint serves as well.
     if C::DIALECT.kind != Kind::Sqlite || conn.healthy_depth() != Some(0) {

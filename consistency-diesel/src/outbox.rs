@@ -8,7 +8,7 @@ use consistency_core::dispatch::{CallerRun, EnqueueOnly, HandOff};
 use consistency_core::enqueue::Receipt;
 use consistency_core::error::StoreError;
 use consistency_core::lane::Held;
-use consistency_core::runtime::{Runtime, RunningTask};
+use consistency_core::runtime::{RunningTask, Runtime};
 use consistency_core::store::{Store, TaskStatus};
 use consistency_core::task::{Body, NeededType};
 use diesel::result::{Error, QueryResult};
@@ -18,8 +18,8 @@ use crate::connection::{AsTaskConnection, TaskConnection};
 use crate::dialect::Kind;
 use crate::error::{TransactionError, refused};
 use crate::insert::{Lessor, insert_keyed};
-use crate::source::Source;
 use crate::proof;
+use crate::source::Source;
 use crate::task_tx::TaskTx;
 use crate::test_outbox::{TestOutboxBuilder, TestRun};
 use crate::transaction::{self, Opening};
@@ -63,7 +63,13 @@ impl Outbox {
         TestOutboxBuilder::new()
     }
 
-    pub(crate) fn new(role: Role, kind: Kind, connection: NeededType, busy_wait: Duration, gate: Arc<WriteGate>) -> Self {
+    pub(crate) fn new(
+        role: Role,
+        kind: Kind,
+        connection: NeededType,
+        busy_wait: Duration,
+        gate: Arc<WriteGate>,
+    ) -> Self {
         Self { inner: Arc::new(Inner { role, kind, connection, busy_wait, gate }) }
     }
 
@@ -185,7 +191,11 @@ impl Outbox {
     }
 
     fn opening(&self) -> Opening<'_> {
-        Opening { gate: Some(&self.inner.gate), busy_wait: self.inner.busy_wait, inside_another: matches!(self.inner.role, Role::Test(_)) }
+        Opening {
+            gate: Some(&self.inner.gate),
+            busy_wait: self.inner.busy_wait,
+            inside_another: matches!(self.inner.role, Role::Test(_)),
+        }
     }
 
     /// The test run, of an outbox made by `for_test`.

@@ -8,28 +8,16 @@ use consistency_core::store::{ClaimedTask, Head, LeaseId, Rescued, TaskStatus};
 use diesel::sql_types::{BigInt, Nullable, Text};
 
 /// Columns of a claim.
-pub(crate) type ClaimColumns = (
-    BigInt,
-    Text,
-    Text,
-    Text,
-    BigInt,
-    BigInt,
-    BigInt,
-    Nullable<BigInt>,
-    Nullable<Text>,
-    BigInt,
-    BigInt,
-    BigInt,
-);
+pub(crate) type ClaimColumns =
+    (BigInt, Text, Text, Text, BigInt, BigInt, BigInt, Nullable<BigInt>, Nullable<Text>, BigInt, BigInt, BigInt);
 
 /// A claimed row.
-pub(crate) type ClaimRow =
-    (i64, String, String, String, i64, i64, i64, Option<i64>, Option<String>, i64, i64, i64);
+pub(crate) type ClaimRow = (i64, String, String, String, i64, i64, i64, Option<i64>, Option<String>, i64, i64, i64);
 
 /// A claimed row of `queue`, with the due time to sort by.
 pub(crate) fn claimed(row: ClaimRow, queue: &str) -> (i64, ClaimedTask) {
-    let (id, task_id, method_name, task_parameter, version, execute_times, interval, most, meta, failed, cancel, due) = row;
+    let (id, task_id, method_name, task_parameter, version, execute_times, interval, most, meta, failed, cancel, due) =
+        row;
     let task = ClaimedTask {
         lease: LeaseId { id, version },
         task_id,
@@ -73,13 +61,14 @@ pub(crate) type RenewedColumns = (BigInt, BigInt);
 pub(crate) type ExpiredColumns = (BigInt, Text, Text, Text, BigInt, BigInt);
 
 /// A row whose lease has ended, with its new state.
-pub(crate) fn rescued((id, task_id, method_name, node, state, lost_times): (i64, String, String, String, i64, i64)) -> Rescued {
+pub(crate) fn rescued(
+    (id, task_id, method_name, node, state, lost_times): (i64, String, String, String, i64, i64),
+) -> Rescued {
     Rescued { id, task_id, method_name, node, state: known_state(state), lost_times }
 }
 
 /// Columns of a status.
-pub(crate) type StatusColumns =
-    (BigInt, Text, Text, BigInt, BigInt, BigInt, Nullable<Text>, Nullable<Text>, BigInt);
+pub(crate) type StatusColumns = (BigInt, Text, Text, BigInt, BigInt, BigInt, Nullable<Text>, Nullable<Text>, BigInt);
 
 /// A status row.
 pub(crate) type StatusRow = (i64, String, String, i64, i64, i64, Option<String>, Option<String>, i64);

@@ -66,7 +66,9 @@ impl<C: TaskConnection> Store for DieselStore<C> {
 
     fn insert(&self, rows: &[NewTask], node: &str, lease: Duration) -> Result<Vec<Receipt>, StoreError> {
         let lessor = Lessor { node, lease };
-        self.write(|conn| operations::begin(conn, |conn| rows.iter().map(|row| insert_keyed(conn, row, lessor)).collect()))
+        self.write(|conn| {
+            operations::begin(conn, |conn| rows.iter().map(|row| insert_keyed(conn, row, lessor)).collect())
+        })
     }
 
     fn look(&self, queues: &[String]) -> Result<Vec<Head>, StoreError> {

@@ -6,8 +6,8 @@ use consistency_core::call::Call;
 use consistency_core::enqueue::{Accepted, EnqueueScope, Receipt};
 use consistency_core::task::{TransactionParameter, TxParts};
 use diesel::connection::{
-    AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, DefaultLoadingMode, Instrumentation, LoadConnection,
-    SimpleConnection, TransactionManager, TransactionManagerStatus,
+    AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, DefaultLoadingMode, Instrumentation,
+    LoadConnection, SimpleConnection, TransactionManager, TransactionManagerStatus,
 };
 use diesel::expression::QueryMetadata;
 use diesel::query_builder::{Query, QueryFragment, QueryId};

@@ -45,7 +45,13 @@ pub struct TestOutboxBuilder<C> {
 
 impl<C: TaskConnection> TestOutboxBuilder<C> {
     pub(crate) fn new() -> Self {
-        Self { state: InjectedState::default(), registered: Vec::new(), only: None, inline: false, connection: PhantomData }
+        Self {
+            state: InjectedState::default(),
+            registered: Vec::new(),
+            only: None,
+            inline: false,
+            connection: PhantomData,
+        }
     }
 
     /// Gives `value` to every `#[inject]` parameter of type `&T`.
@@ -79,7 +85,8 @@ impl<C: TaskConnection> TestOutboxBuilder<C> {
     /// Every problem with the registered tasks at once.
     pub fn build(self) -> Result<TestOutbox, StartError> {
         let mut problems = Vec::new();
-        let registry = Registry::gather(&self.registered, self.only.as_deref(), &[], Some(NeededType::of::<C>()), &mut problems);
+        let registry =
+            Registry::gather(&self.registered, self.only.as_deref(), &[], Some(NeededType::of::<C>()), &mut problems);
         registry.check(&self.state, Some(NeededType::of::<C>()), &mut problems);
         StartError::check(problems)?;
         let settings = Settings::default();
@@ -161,7 +168,10 @@ impl TestRun {
             let Some(task) = self.claim_one(conn)? else { return Ok(report) };
             self.run_one(conn, &task, &mut report)?;
         }
-        report.failures.push((String::new(), format!("gave up after {ATTEMPTS_MAX} attempts: do tasks enqueue one another for ever?")));
+        report.failures.push((
+            String::new(),
+            format!("gave up after {ATTEMPTS_MAX} attempts: do tasks enqueue one another for ever?"),
+        ));
         Ok(report)
     }
 
@@ -201,14 +211,18 @@ impl TestRun {
             Arc::from(NODE),
             Arc::clone(self.hand_off.rules()),
         );
-        let attempt =
-            Attempt { arguments: Arc::from(task.task_parameter.as_str()), context: context.clone(), state: self.state.clone() };
+        let attempt = Attempt {
+            arguments: Arc::from(task.task_parameter.as_str()),
+            context: context.clone(),
+            state: self.state.clone(),
+        };
         let outcome = match definition.body {
             Body::Async(run) => block_on(caught(run(attempt))),
             Body::Blocking(run) => caught_blocking(|| run(attempt)),
             Body::Transactional { run, .. } => {
                 let opening = Opening { gate: None, busy_wait: self.settings.busy_wait, inside_another: true };
-                let mut body = |parts: consistency_core::task::TxParts<'_>| caught_blocking(|| run(attempt.clone(), parts));
+                let mut body =
+                    |parts: consistency_core::task::TxParts<'_>| caught_blocking(|| run(attempt.clone(), parts));
                 let charge = task.charge_when_run();
                 match transaction::run_task(conn, task.lease, charge, &self.hand_off, opening, &mut body) {
                     TransactionOutcome::Committed => {
@@ -225,7 +239,9 @@ impl TestRun {
         let error = outcome.err().map(|error| error.text().to_owned());
         let settlement = task.settled(decision, error, context.take_follow_ups());
         match &settlement.error {
-            Some(error) if settlement.state != State::Succeeded => report.failures.push((task.method_name.clone(), error.clone())),
+            Some(error) if settlement.state != State::Succeeded => {
+                report.failures.push((task.method_name.clone(), error.clone()))
+            }
             _ => report.succeeded += 1,
         }
         operations::settle(conn, &[settlement], Lessor::NOBODY).map(drop)

@@ -138,7 +138,8 @@ fn finish<C: TaskConnection>(
     complete: impl FnOnce(&mut C) -> QueryResult<bool>,
 ) -> QueryResult<Option<Vec<CallerRun>>> {
     let stored_pending = scope.has_stored_pending();
-    let (mut rows, base) = (scope.take_buffered(), scope.level());
+    let (mut rows, base) = (scope.take_buffered(), scope.base());
+    // Proven at the outermost level: a savepoint left open, say by a panic that was caught, would be all that COMMIT ends.
     let flushed = proof::redeem(conn, base).and_then(|()| {
         if !complete(conn)? {
             return Ok(None);
@@ -193,7 +194,9 @@ fn roll_back<C: TaskConnection>(conn: &mut C, base: usize) {
             Err(error) if C::DIALECT.kind == Kind::Sqlite && error.to_string().contains("no transaction is active") => {
                 *AnsiTransactionManager::transaction_manager_status_mut(conn) = TransactionManagerStatus::default();
             }
-            Err(_) => break,
+            // A savepoint that went with its transaction: Diesel counts it as left, the levels around it are still to do.
+            // At the outermost level Diesel marks the connection as broken instead, which ends this too.
+            Err(_) => {}
         }
     }
 }

@@ -5,6 +5,10 @@
 
 pub mod backend;
 pub mod database;
+pub mod effects;
 pub mod for_each;
 pub mod recorder;
+pub mod scene;
+pub mod stage;
 pub mod task_row;
+pub mod worker_process;

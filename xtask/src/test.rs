@@ -52,10 +52,13 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     let tested: Vec<&str> =
         found.iter().filter(|(_, found)| found.missing.is_empty()).map(|(database, _)| database.title).collect();
     let tested = tested.join(", ");
+    // With arguments for Cargo, perhaps not all of them ran.
+    let which =
+        if for_cargo.is_empty() { "all tests".to_owned() } else { format!("cargo test {}", for_cargo.join(" ")) };
     if passed {
-        println!("passed: all tests, on {tested}");
+        println!("passed: {which}, on {tested}");
     } else {
-        println!("FAILED: see above (run on {tested})");
+        println!("FAILED: {which}, on {tested}; see above");
     }
     Ok(passed)
 }

@@ -1,0 +1,148 @@
+//! One row of the store in memory, and the changes it goes through.
+
+use std::time::Duration;
+
+use consistency_core::new_task::NewTask;
+use consistency_core::state::State;
+use consistency_core::store::{ClaimRequest, ClaimedTask, LeaseId, Rescued, Settlement, TaskStatus};
+use consistency_core::task::{ExecuteMode, RunOn};
+
+/// A time in microseconds since 1970, or a length of time.
+pub(crate) type Micros = i64;
+
+/// A length of time in microseconds.
+pub(crate) fn micros(duration: Duration) -> Micros {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A stored row.
+#[derive(Debug)]
+pub(crate) struct MemoryRow {
+    pub(crate) new: NewTask,
+    pub(crate) state: State,
+    pub(crate) due: Micros,
+    pub(crate) changed: Micros,
+    pub(crate) version: i64,
+    pub(crate) execute_times: i64,
+    pub(crate) lost_times: i64,
+    pub(crate) error: Option<String>,
+    pub(crate) owner: Option<String>,
+    pub(crate) lease_until: Micros,
+    pub(crate) cancel_requested: bool,
+}
+
+impl MemoryRow {
+    pub(crate) fn inserted(new: NewTask, node: &str, lease: Duration, now: Micros) -> MemoryRow {
+        let leased = new.leased;
+        MemoryRow {
+            state: if leased { State::Running } else { State::Pending },
+            due: new.due_at_us.unwrap_or(now + new.delay_us),
+            changed: now,
+            version: i64::from(leased),
+            execute_times: i64::from(leased && new.max_execute_times.is_some()),
+            lost_times: 0,
+            error: None,
+            owner: leased.then(|| node.to_owned()),
+            lease_until: now + micros(lease),
+            cancel_requested: false,
+            new,
+        }
+    }
+
+    /// Whether a claim asks for rows like this one.
+    pub(crate) fn fits(&self, request: &ClaimRequest<'_>) -> bool {
+        let serial = self.new.execute_mode == ExecuteMode::Scheduled as i16 && self.new.thread_way == RunOn::Caller as i16;
+        self.new.queue == request.queue
+            && self.new.priority == request.priority
+            && serial == request.serial
+            && request.names.contains(&self.new.method_name)
+    }
+
+    pub(crate) fn claim(&mut self, id: i64, request: &ClaimRequest<'_>, now: Micros) -> ClaimedTask {
+        self.state = State::Running;
+        self.version += 1;
+        self.execute_times += 1;
+        self.owner = Some(request.node.to_owned());
+        self.lease_until = now + micros(request.lease);
+        self.changed = now;
+        ClaimedTask {
+            lease: LeaseId { id, version: self.version },
+            task_id: self.new.task_id.clone(),
+            method_name: self.new.method_name.clone(),
+            task_parameter: self.new.task_parameter.clone(),
+            execute_times: self.execute_times,
+            charged: true,
+            execute_interval_second: self.new.execute_interval_second,
+            max_execute_times: self.new.max_execute_times,
+            meta: self.new.meta.clone(),
+            queue: self.new.queue.clone(),
+            failed_before: self.error.is_some(),
+            cancel_requested: self.cancel_requested,
+        }
+    }
+
+    pub(crate) fn settle(&mut self, settlement: &Settlement, now: Micros) {
+        self.state = match settlement.state {
+            State::Failed | State::Pending if self.cancel_requested => State::Cancelled,
+            state => state,
+        };
+        self.error = match (settlement.state, &settlement.error) {
+            (State::Succeeded, _) => None,
+            (_, Some(error)) => Some(error.clone()),
+            (_, None) => self.error.take(),
+        };
+        if let Some(delay) = settlement.due_in {
+            self.due = now + micros(delay);
+        }
+        self.execute_times += settlement.charge;
+        if settlement.clears_losses {
+            self.lost_times = 0;
+        }
+        self.owner = None;
+        self.changed = now;
+    }
+
+    /// Whether this settlement is what the row shows, because it was written before.
+    pub(crate) fn was_settled_by(&self, settlement: &Settlement) -> bool {
+        let cancelled = self.state == State::Cancelled && matches!(settlement.state, State::Failed | State::Pending);
+        self.version == settlement.lease.version && (self.state == settlement.state || cancelled)
+    }
+
+    pub(crate) fn rescue(&mut self, id: i64, crash_budget: u32) -> Rescued {
+        self.lost_times += 1;
+        let used_up = self.new.max_execute_times.is_some_and(|most| self.execute_times >= most);
+        self.state = if self.cancel_requested {
+            State::Cancelled
+        } else if used_up || self.lost_times >= i64::from(crash_budget) {
+            State::Dead
+        } else {
+            State::Failed
+        };
+        // Whatever the lost node still writes must not be taken for what is written here.
+        self.version += 1;
+        let node = self.owner.take().unwrap_or_default();
+        self.error = Some(format!("the worker died or lost touch: node {node} let its lease run out"));
+        Rescued {
+            id,
+            task_id: self.new.task_id.clone(),
+            method_name: self.new.method_name.clone(),
+            node,
+            state: self.state,
+            lost_times: self.lost_times,
+        }
+    }
+
+    pub(crate) fn status(&self, id: i64, due_in: Duration) -> TaskStatus {
+        TaskStatus {
+            id,
+            task_id: self.new.task_id.clone(),
+            method_name: self.new.method_name.clone(),
+            state: self.state,
+            execute_times: self.execute_times,
+            lost_times: self.lost_times,
+            error_message: self.error.clone(),
+            lease_owner: self.owner.clone(),
+            due_in,
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The smallest store that keeps the contract: rows in a map, one lock, a clock that can be moved on.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use consistency_core::dispatch::HandOff;
+use consistency_core::enqueue::{ExistingTask, Receipt};
+use consistency_core::error::{StoreError, TaskError};
+use consistency_core::new_task::NewTask;
+use consistency_core::state::State;
+use consistency_core::store::{
+    ClaimRequest, ClaimedTask, Head, LeaseId, Renewed, Rescued, Settled, Settlement, Store, TaskStatus,
+    TransactionOutcome,
+};
+use consistency_core::task::{NeededType, TxParts};
+use parking_lot::Mutex;
+
+use crate::memory_row::{MemoryRow, Micros, micros};
+
+/// Rows in memory. Nothing survives it; it shows what the contract asks for, and nothing else.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    rows: BTreeMap<i64, MemoryRow>,
+    last_id: i64,
+    moved_on: Duration,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves its clock on.
+    pub fn advance(&self, by: Duration) {
+        self.table.lock().moved_on += by;
+    }
+
+    /// Asks to cancel a task, as a person does with SQL.
+    pub fn request_cancel(&self, id: i64) {
+        if let Some(row) = self.table.lock().rows.get_mut(&id) {
+            row.cancel_requested = true;
+        }
+    }
+}
+
+impl Table {
+    fn now(&self) -> Micros {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        micros(since_epoch + self.moved_on)
+    }
+
+    fn find(&self, task_id: &str) -> Option<(&i64, &MemoryRow)> {
+        self.rows.iter().find(|(_, row)| row.new.task_id == task_id)
+    }
+
+    /// Stores a row unless its handle is taken.
+    fn insert(&mut self, new: &NewTask, node: &str, lease: Duration) -> Receipt {
+        if let Some((id, row)) = self.find(&new.task_id) {
+            return Receipt::Duplicate(ExistingTask { id: *id, task_id: new.task_id.clone(), state: row.state });
+        }
+        let row = MemoryRow::inserted(new.clone(), node, lease, self.now());
+        self.last_id += 1;
+        self.rows.insert(self.last_id, row);
+        Receipt::Enqueued(new.task_id.clone())
+    }
+
+    /// The ids of the rows a claim may take now, in the order it takes them.
+    fn claimable(&self, request: &ClaimRequest<'_>) -> Vec<i64> {
+        let now = self.now();
+        let mut held_keys = HashSet::new();
+        let mut found = Vec::new();
+        // By id, so that of every ordering key the oldest unfinished row comes first and holds the others.
+        for (id, row) in &self.rows {
+            let is_head = match &row.new.order_key {
+                Some(key) if !row.state.is_finished() => held_keys.insert(key.as_str()),
+                _ => true,
+            };
+            if is_head && row.state.is_claimable() && row.due <= now && row.fits(request) {
+                found.push((row.due, *id));
+            }
+        }
+        found.sort_unstable();
+        found.into_iter().take(request.limit).map(|(_, id)| id).collect()
+    }
+
+    fn held(&mut self, lease: LeaseId) -> Option<&mut MemoryRow> {
+        self.rows.get_mut(&lease.id).filter(|row| row.state == State::Running && row.version == lease.version)
+    }
+
+    fn settle(&mut self, settlement: &Settlement) -> Settled {
+        let now = self.now();
+        if let Some(row) = self.held(settlement.lease) {
+            row.settle(settlement, now);
+        } else {
+            // Written by a call whose answer got lost, or not ours any more.
+            let before = self.rows.get(&settlement.lease.id).is_some_and(|row| row.was_settled_by(settlement));
+            if !before {
+                return Settled::Lost;
+            }
+        }
+        for row in &settlement.follow_ups {
+            self.insert(row, "", Duration::ZERO);
+        }
+        Settled::Written
+    }
+}
+
+impl Store for MemoryStore {
+    fn connection(&self) -> Option<NeededType> {
+        None
+    }
+
+    fn insert(&self, rows: &[NewTask], node: &str, lease: Duration) -> Result<Vec<Receipt>, StoreError> {
+        let mut table = self.table.lock();
+        Ok(rows.iter().map(|row| table.insert(row, node, lease)).collect())
+    }
+
+    fn look(&self, queues: &[String]) -> Result<Vec<Head>, StoreError> {
+        let table = self.table.lock();
+        let mut first: BTreeMap<(&str, i16), Micros> = BTreeMap::new();
+        for row in table.rows.values().filter(|row| row.state.is_claimable() && queues.contains(&row.new.queue)) {
+            let due = first.entry((&row.new.queue, row.new.priority)).or_insert(row.due);
+            *due = row.due.min(*due);
+        }
+        let now = table.now();
+        let head = |((queue, priority), due): ((&str, i16), Micros)| Head {
+            queue: queue.to_owned(),
+            priority,
+            wait: until(due, now),
+        };
+        Ok(first.into_iter().map(head).collect())
+    }
+
+    fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError> {
+        let mut table = self.table.lock();
+        let now = table.now();
+        let ids = table.claimable(request);
+        let claim = |id: i64| table.rows.get_mut(&id).map(|row| row.claim(id, request, now));
+        Ok(ids.into_iter().filter_map(claim).collect())
+    }
+
+    fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        let mut table = self.table.lock();
+        Ok(settlements.iter().map(|settlement| table.settle(settlement)).collect())
+    }
+
+    fn renew(&self, leases: &[LeaseId], lease: Duration) -> Result<Vec<Renewed>, StoreError> {
+        let mut table = self.table.lock();
+        let until = table.now() + micros(lease);
+        let renew = |id: &LeaseId| {
+            table.held(*id).map(|row| {
+                row.lease_until = until;
+                Renewed { id: id.id, cancel_requested: row.cancel_requested }
+            })
+        };
+        Ok(leases.iter().filter_map(renew).collect())
+    }
+
+    fn rescue(&self, crash_budget: u32, limit: usize) -> Result<Vec<Rescued>, StoreError> {
+        let mut table = self.table.lock();
+        let now = table.now();
+        let expired = table.rows.iter_mut().filter(|(_, row)| row.state == State::Running && row.lease_until < now);
+        Ok(expired.take(limit).map(|(id, row)| row.rescue(*id, crash_budget)).collect())
+    }
+
+    fn unknown_names(&self, names: &[String], limit: usize) -> Result<Vec<String>, StoreError> {
+        let table = self.table.lock();
+        let now = table.now();
+        let due = table.rows.values().filter(|row| row.state.is_claimable() && row.due <= now);
+        let unknown: HashSet<&String> = due.map(|row| &row.new.method_name).filter(|name| !names.contains(name)).collect();
+        Ok(unknown.into_iter().take(limit).cloned().collect())
+    }
+
+    fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
+        let table = self.table.lock();
+        let now = table.now();
+        Ok(table.find(task_id).map(|(id, row)| row.status(*id, until(row.due, now))))
+    }
+
+    fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {
+        let mut table = self.table.lock();
+        let limit_time = table.now() - micros(older_than);
+        let old = table.rows.iter().filter(|(_, row)| row.state.is_finished() && row.changed < limit_time);
+        let ids: Vec<i64> = old.map(|(id, _)| *id).take(limit).collect();
+        for id in &ids {
+            table.rows.remove(id);
+        }
+        Ok(ids.len())
+    }
+
+    fn run_in_transaction(
+        &self,
+        _lease: LeaseId,
+        _charge: i64,
+        _hand_off: &dyn HandOff,
+        _body: &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>,
+    ) -> TransactionOutcome {
+        TransactionOutcome::NotStarted(StoreError::Fatal("the store in memory has no transactions".into()))
+    }
+}
+
+fn until(due: Micros, now: Micros) -> Duration {
+    Duration::from_micros(u64::try_from(due - now).unwrap_or(0))
+}

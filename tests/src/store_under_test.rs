@@ -1,0 +1,59 @@
+//! What the contract suite asks of a store beyond the contract itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use consistency_core::store::Store;
+use store_access::connection::TaskConnection;
+
+use crate::database::Database;
+use crate::memory_store::MemoryStore;
+
+/// A store, and what a person can do to its rows without it.
+pub trait StoreUnderTest: Sync {
+    /// The store.
+    fn store(&self) -> &dyn Store;
+
+    /// Asks to cancel a task, as a person does with SQL.
+    fn request_cancel(&self, id: i64);
+}
+
+impl StoreUnderTest for MemoryStore {
+    fn store(&self) -> &dyn Store {
+        self
+    }
+
+    fn request_cancel(&self, id: i64) {
+        MemoryStore::request_cancel(self, id);
+    }
+}
+
+/// The Diesel store on a test's database.
+pub struct DatabaseStore<'a> {
+    database: &'a Database,
+    store: Arc<dyn Store>,
+}
+
+impl<'a> DatabaseStore<'a> {
+    /// Migrates the database and opens the store on it, as an outbox would.
+    pub fn open<C: TaskConnection>(database: &'a Database) -> Self {
+        database.migrate();
+        Self { database, store: store_access::open::<C>(database.address(), Duration::from_secs(20)) }
+    }
+}
+
+impl StoreUnderTest for DatabaseStore<'_> {
+    fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    fn request_cancel(&self, id: i64) {
+        self.database.execute(&format!("UPDATE consistency_task SET cancel_requested = 1 WHERE id = {id}"));
+    }
+}
+
+impl std::fmt::Debug for DatabaseStore<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DatabaseStore({:?})", self.database)
+    }
+}

@@ -1,0 +1,129 @@
+//! A transaction that is open already: refused with a hint by `transaction`, and what `join` is for.
+
+use std::time::Duration;
+
+use consistency_core::state::State;
+use consistency_diesel::error::TransactionError;
+use consistency_diesel::prelude::*;
+use consistency_tests::database::Database;
+use consistency_tests::for_each_database;
+use consistency_tests::stage::{Probe, Stage, business, give_up};
+use diesel::prelude::*;
+
+#[consistency_task]
+fn note(text: String, #[inject] probe: &Probe) {
+    probe.saw(text);
+}
+
+fn text(text: &str) -> Call {
+    note(text.to_owned())
+}
+
+for_each_database! {
+    fn a_transaction_already_open_is_refused_with_a_hint_and_left_alone(database: &Database) {
+        let stage = Stage::on(database);
+        let mut conn = database.connection::<Conn>();
+        conn.transaction(|conn| {
+            diesel::insert_into(business::table).values((business::id.eq(1), business::name.eq("kept"))).execute(conn)?;
+            let mut called = false;
+            let refused = stage.outbox.transaction(conn, |tx| {
+                called = true;
+                tx.enqueue(text("never"))
+            });
+            let error = refused.unwrap_err();
+            assert!(matches!(TransactionError::of(&error), Some(TransactionError::AlreadyOpen)), "{error}");
+            let message = error.to_string();
+            assert!(message.contains("already open") && message.contains("join"), "{message}");
+            assert!(!called, "the closure ran although there was no transaction for it");
+            QueryResult::Ok(())
+        }).unwrap();
+        // Neither committed nor rolled back by us, and the connection is as before.
+        assert_eq!((stage.names(), stage.tasks()), (vec!["kept".to_owned()], 0));
+        let receipt = stage.outbox.transaction(&mut conn, |tx| tx.enqueue(text("later"))).unwrap();
+        stage.recorder.wait_for_settled(receipt.task_id(), State::Succeeded);
+        assert_eq!(stage.probe.seen(), ["later"]);
+    }
+
+    fn the_helper_inside_itself_is_refused_too(database: &Database) {
+        let stage = Stage::on(database);
+        let mut conn = database.connection::<Conn>();
+        stage.outbox.transaction(&mut conn, |tx| {
+            let conn: &mut Conn = tx;
+            let error = stage.outbox.transaction(conn, |tx| tx.enqueue(text("never"))).unwrap_err();
+            assert!(matches!(TransactionError::of(&error), Some(TransactionError::AlreadyOpen)), "{error}");
+            tx.enqueue(text("outer"))
+        }).unwrap();
+        stage.recorder.wait_for_count(1, State::Succeeded);
+        assert_eq!((stage.probe.seen(), stage.tasks()), (vec!["outer".to_owned()], 1));
+    }
+
+    fn join_stores_pending_and_the_poller_starts_it_after_the_commit(database: &Database) {
+        let stage = Stage::on(database);
+        let mut conn = database.connection::<Conn>();
+        let receipts = conn.transaction(|conn| {
+            diesel::insert_into(business::table).values((business::id.eq(1), business::name.eq("order"))).execute(conn)?;
+            let plain = stage.outbox.join(conn)?.enqueue(text("plain"))?;
+            let mut joined = stage.outbox.join(conn)?;
+            let keyed = joined.enqueue(text("keyed").key("k"))?;
+            let twin = joined.enqueue(text("twin").key("k"))?;
+            assert!(twin.is_duplicate() && twin.task_id() == "k", "{twin:?}");
+            let delayed = joined.enqueue(text("delayed").delay(Duration::from_millis(1)))?;
+            assert_eq!((stage.tasks(), stage.probe.seen()), (0, vec![]), "seen before the commit");
+            QueryResult::Ok([plain, keyed, delayed])
+        }).unwrap();
+        for receipt in &receipts {
+            stage.recorder.wait_for_settled(receipt.task_id(), State::Succeeded);
+            let row = database.row(receipt.task_id());
+            assert_eq!((row.state(), row.execute_times, row.version), (State::Succeeded, 1, 1));
+        }
+        assert_eq!(stage.probe.seen_sorted(), ["delayed", "keyed", "plain"]);
+        assert_eq!((stage.names(), stage.tasks()), (vec!["order".to_owned()], 3));
+    }
+
+    fn join_is_rolled_back_with_the_caller_and_its_savepoints(database: &Database) {
+        let stage = Stage::on(database);
+        let mut conn = database.connection::<Conn>();
+        conn.transaction(|conn| {
+            stage.outbox.join(conn)?.enqueue(text("gone"))?;
+            stage.outbox.join(conn)?.enqueue(text("gone").key("k"))?;
+            give_up::<()>()
+        }).unwrap_err();
+        assert_eq!(stage.tasks(), 0);
+        conn.transaction(|conn| {
+            conn.transaction(|conn| {
+                stage.outbox.join(conn)?.enqueue(text("gone").key("k"))?;
+                give_up::<()>()
+            }).unwrap_err();
+            stage.outbox.join(conn)?.enqueue(text("kept").key("k"))
+        }).unwrap();
+        stage.recorder.wait_for_settled("k", State::Succeeded);
+        assert_eq!((stage.probe.seen(), stage.tasks()), (vec!["kept".to_owned()], 1));
+    }
+
+    fn join_without_an_open_transaction_is_refused(database: &Database) {
+        let stage = Stage::on(database);
+        let mut conn = database.connection::<Conn>();
+        let error = stage.outbox.join(&mut conn).map(drop).unwrap_err();
+        assert!(matches!(TransactionError::of(&error), Some(TransactionError::NotOpen)), "{error}");
+        assert!(error.to_string().contains("outbox.transaction"), "{error}");
+        // Nor did it leave one open.
+        conn.transaction(|conn| stage.outbox.join(conn)?.enqueue(text("fine"))).unwrap();
+        stage.recorder.wait_for_count(1, State::Succeeded);
+        assert_eq!((stage.probe.seen(), stage.tasks()), (vec!["fine".to_owned()], 1));
+    }
+
+    fn join_notices_that_the_transaction_has_ended_underneath(database: &Database) {
+        let stage = Stage::on(database);
+        let mut conn = database.connection::<Conn>();
+        let ended = conn.transaction(|conn| {
+            use diesel::connection::SimpleConnection;
+            conn.batch_execute("ROLLBACK")?;
+            stage.outbox.join(conn)?.enqueue(text("ghost"))
+        });
+        let error = ended.unwrap_err();
+        // PostgreSQL's driver tells Diesel that no transaction is open; elsewhere Diesel believes in one that is gone.
+        let found = TransactionError::of(&error);
+        assert!(matches!(found, Some(TransactionError::Lost | TransactionError::NotOpen)), "{error}");
+        assert_eq!(stage.tasks(), 0);
+    }
+}
