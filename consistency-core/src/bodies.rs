@@ -1,9 +1,15 @@
 //! Where bodies run: `async` ones on the caller's Tokio runtime or one of our own, blocking ones on threads of our own.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
+
+/// How long a stop waits for the threads of bodies that have ended.
+const THREADS_END_WITHIN: Duration = Duration::from_millis(500);
 
 /// The executors of one runtime.
 #[derive(Debug)]
@@ -51,8 +57,33 @@ impl Bodies {
         self.futures.block_on(future)
     }
 
-    /// Lets go of our own runtime without waiting for bodies that never end.
-    pub(crate) fn close(&self) {
+    /// Ends our own runtime and waits a moment for its threads, but not for bodies that never end.
+    ///
+    /// A process that exits right after the stop must not still have threads about to end: client libraries clean up at
+    /// the end of each thread and at the end of the process (OpenSSL under libpq does), and crash when both happen at once.
+    pub(crate) fn close_and_wait(&self) {
+        let own = Arc::new(Mutex::new(self.own.lock().take()));
+        let wait = {
+            let own = Arc::clone(&own);
+            move || {
+                if let Some(own) = own.lock().take() {
+                    own.shutdown_timeout(THREADS_END_WITHIN);
+                }
+            }
+        };
+        // On a thread outside any Tokio runtime, where waiting for one is always allowed.
+        match std::thread::Builder::new().name("consistency-close".into()).spawn(wait).map(JoinHandle::join) {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) | Err(_) => tracing::error!("the end of the bodies' threads could not be waited for"),
+        }
+        // Left over only where there was no thread to wait in; dropped as it is, it would wait for bodies that never end.
+        if let Some(own) = own.lock().take() {
+            own.shutdown_background();
+        }
+    }
+
+    /// Lets go of our own runtime without waiting.
+    fn close(&self) {
         if let Some(own) = self.own.lock().take() {
             own.shutdown_background();
         }

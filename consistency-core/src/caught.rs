@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use futures_util::FutureExt;
 
 use crate::error::TaskError;
-use crate::task::BoxFuture;
+use crate::task::{Attempt, BoxFuture, TxParts};
 
 /// Runs an `async` body to its end; a panic is an error.
 pub async fn caught(body: BoxFuture) -> Result<(), TaskError> {
@@ -16,6 +16,18 @@ pub async fn caught(body: BoxFuture) -> Result<(), TaskError> {
 /// Runs a blocking body to its end; a panic is an error.
 pub fn caught_blocking(body: impl FnOnce() -> Result<(), TaskError>) -> Result<(), TaskError> {
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(panicked(payload)))
+}
+
+/// Runs a `#[tx]` body to its end; what it enqueued through its context is stored with the transaction.
+pub fn caught_transactional(
+    run: fn(Attempt, TxParts<'_>) -> Result<(), TaskError>,
+    attempt: &Attempt,
+    parts: TxParts<'_>,
+) -> Result<(), TaskError> {
+    let TxParts { connection, scope } = parts;
+    caught_blocking(|| run(attempt.clone(), TxParts { connection, scope: &mut *scope }))?;
+    scope.store_before_commit(attempt.context.take_follow_ups());
+    Ok(())
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> TaskError {

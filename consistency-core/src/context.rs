@@ -52,7 +52,8 @@ struct Shared {
     cancel_signal: Notify,
     done: AtomicU64,
     total: AtomicU64,
-    follow_ups: Mutex<Vec<NewTask>>,
+    /// `None` once the attempt is over.
+    follow_ups: Mutex<Option<Vec<NewTask>>>,
 }
 
 impl TaskContext {
@@ -77,7 +78,7 @@ impl TaskContext {
                 cancel_signal: Notify::new(),
                 done: AtomicU64::new(0),
                 total: AtomicU64::new(0),
-                follow_ups: Mutex::new(Vec::new()),
+                follow_ups: Mutex::new(Some(Vec::new())),
             }),
         }
     }
@@ -146,11 +147,15 @@ impl TaskContext {
     /// nothing; its receipt says `Enqueued` all the same, for the answer is not known yet.
     ///
     /// # Errors
-    /// An [`EnqueueError`]; nothing is enqueued, and the body may go on.
+    /// An [`EnqueueError`]; nothing is enqueued, and the body may go on. A clone of the context that outlives the attempt is
+    /// refused as well: what it enqueued could not be stored any more.
     pub fn enqueue(&self, call: Call) -> Result<Receipt, EnqueueError> {
         let row = self.shared.rules.check(call)?;
         let receipt = Receipt::Enqueued(row.task_id.clone());
-        self.shared.follow_ups.lock().push(row);
+        match &mut *self.shared.follow_ups.lock() {
+            Some(follow_ups) => follow_ups.push(row),
+            None => return Err(EnqueueError::AttemptOver { task: self.shared.name }),
+        }
         Ok(receipt)
     }
 
@@ -167,8 +172,9 @@ impl TaskContext {
         }
     }
 
+    /// Ends enqueuing, and gives what was enqueued.
     #[doc(hidden)]
     pub fn take_follow_ups(&self) -> Vec<NewTask> {
-        std::mem::take(&mut self.shared.follow_ups.lock())
+        self.shared.follow_ups.lock().take().unwrap_or_default()
     }
 }

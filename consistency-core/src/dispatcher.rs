@@ -90,6 +90,7 @@ impl Dispatcher {
             return Ok(());
         }
         let settings = &self.executor.settings;
+        self.executor.renew_overdue_leases();
         loop {
             let rescued = self.executor.store.rescue(settings.crash_budget, RESCUE_BATCH)?;
             let full = rescued.len() == RESCUE_BATCH;
@@ -117,6 +118,9 @@ impl Dispatcher {
         if self.executor.settler.waiting() > UNSETTLED_MAX || all().all(|lane| lane.room() == 0) {
             // Whether the table holds more is not known; a freed slot shall wake us to see.
             all().for_each(|lane| lane.set_backlog(true));
+            // So that the settler wakes us as well.
+            round.passed_over = true;
+            round.again = self.executor.settler.waiting() <= UNSETTLED_MAX && all().any(|lane| lane.room() > 0);
             return Ok(round);
         }
         let queues: Vec<String> = self.lanes.iter().map(|lane| lane.queue().to_owned()).collect();

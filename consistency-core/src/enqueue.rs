@@ -99,13 +99,14 @@ pub struct EnqueueScope {
     base: usize,
     buffer: Vec<NewTask>,
     savepoints: Vec<usize>,
+    before_commit: Vec<NewTask>,
     stored_pending: bool,
 }
 
 impl EnqueueScope {
     /// An empty scope, opened `base` savepoints deep: 0 but for tests that keep a transaction open around everything.
     pub fn new(rules: Arc<EnqueueRules>, base: usize) -> Self {
-        Self { rules, base, buffer: Vec::new(), savepoints: Vec::new(), stored_pending: false }
+        Self { rules, base, buffer: Vec::new(), savepoints: Vec::new(), before_commit: Vec::new(), stored_pending: false }
     }
 
     /// Checks a call and buffers it, or gives it back to be stored now.
@@ -139,6 +140,17 @@ impl EnqueueScope {
         if let Some(kept) = self.savepoints.pop() {
             self.buffer.truncate(kept);
         }
+    }
+
+    /// Rows to be stored pending right before COMMIT: what the body enqueued through its context.
+    pub fn store_before_commit(&mut self, rows: Vec<NewTask>) {
+        self.stored_pending |= !rows.is_empty();
+        self.before_commit.extend(rows);
+    }
+
+    /// Takes the rows of [`store_before_commit`](Self::store_before_commit).
+    pub fn take_before_commit(&mut self) -> Vec<NewTask> {
+        std::mem::take(&mut self.before_commit)
     }
 
     /// How many savepoints are open inside this scope.

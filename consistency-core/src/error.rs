@@ -45,6 +45,8 @@ pub enum Verdict {
     Permanent,
     /// A newer build wrote the row: put it back without an attempt.
     Defer,
+    /// The body stopped because it was asked to: put back without an attempt in a shutdown, else retried.
+    Interrupted,
 }
 
 impl TaskError {
@@ -56,6 +58,12 @@ impl TaskError {
     /// Retry after `delay` instead of the task's own interval. The attempt still counts towards `max_attempts`.
     pub fn retry_after(delay: Duration, error: impl Into<BoxError>) -> Self {
         Self::with_verdict(Verdict::RetryAfter(delay), &*error.into())
+    }
+
+    /// The body stopped early because `cx.is_cancelled()` said so. In a shutdown the row is put back without an attempt, to run
+    /// elsewhere at once; otherwise this is an ordinary failure.
+    pub fn interrupted(error: impl Into<BoxError>) -> Self {
+        Self::with_verdict(Verdict::Interrupted, &*error.into())
     }
 
     /// An ordinary failure: retried as the task's policy says.
@@ -185,6 +193,12 @@ pub enum EnqueueError {
         task: &'static str,
         /// What is wrong and how to mend it.
         reason: String,
+    },
+    /// The attempt that wanted to enqueue has ended.
+    #[error("the attempt of task `{task}` is over: what it enqueues must be enqueued before its body returns")]
+    AttemptOver {
+        /// The name of the task whose attempt is over.
+        task: &'static str,
     },
     /// The outbox does not serve this task: it was left out by `only`, or never registered.
     #[error("task `{task}` is not served by this outbox; add it to `only([..])` or register it")]

@@ -1,6 +1,5 @@
 //! Keeps leases alive and attempts within their time limits: one thread that never runs user code.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -8,12 +7,13 @@ use std::time::{Duration, Instant};
 use crate::context::CancelReason;
 use crate::error::TaskError;
 use crate::event::Event;
-use crate::executor::{Executor, info};
+use crate::concluding::info;
+use crate::executor::Executor;
 use crate::ledger::RunningAttempt;
 
 /// Most leases one statement renews.
 const RENEW_BATCH: usize = 1000;
-/// The pause after a failed renewal, so that a short outage does not cost a whole beat.
+/// The pause after an incomplete renewal, so that a short outage or a locked row does not cost a whole beat.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
 /// The heartbeat thread's work.
@@ -22,6 +22,38 @@ pub(crate) struct Heartbeat {
     pub(crate) abandoned: Arc<AtomicUsize>,
     /// Raised once nothing is held any more.
     pub(crate) stopped: Arc<AtomicBool>,
+}
+
+impl Executor {
+    /// Renews every lease in the ledger; whether all were extended.
+    pub(crate) fn renew_leases(&self) -> bool {
+        let begun = Instant::now();
+        let mut all = true;
+        for part in self.ledger.leases().chunks(RENEW_BATCH) {
+            let sent = Instant::now();
+            match self.store.renew(part, self.settings.lease) {
+                Ok(renewed) => {
+                    all &= renewed.iter().all(|row| row.extended);
+                    self.ledger.renewed(part, &renewed, sent);
+                }
+                Err(error) => {
+                    self.events.emit(Event::StoreTrouble { doing: "renew leases", error: error.to_string() });
+                    return false;
+                }
+            }
+        }
+        *self.renewed.lock() = begun;
+        all
+    }
+
+    /// Renews before a rescue whatever a heartbeat should have renewed by now: when both waited for the same lock, this node
+    /// must not take back the rows it is running.
+    pub(crate) fn renew_overdue_leases(&self) {
+        let overdue = self.renewed.lock().elapsed() > self.settings.heartbeat;
+        if overdue && self.ledger.len() > 0 {
+            self.renew_leases();
+        }
+    }
 }
 
 impl Heartbeat {
@@ -36,30 +68,11 @@ impl Heartbeat {
                 self.end_at_limit(&running);
             }
             if now >= next_beat {
-                next_beat = if self.renew() { now + beat } else { now + RETRY_AFTER.min(beat) };
+                next_beat = if self.executor.renew_leases() { now + beat } else { now + RETRY_AFTER.min(beat) };
             }
             let until = next_limit.map_or(next_beat, |limit| limit.min(next_beat));
             self.executor.watchdog.wait(until.saturating_duration_since(Instant::now()));
         }
-    }
-
-    /// Renews every lease in the ledger; whether all statements went through.
-    fn renew(&self) -> bool {
-        let leases = self.executor.ledger.leases();
-        for part in leases.chunks(RENEW_BATCH) {
-            let sent = Instant::now();
-            match self.executor.store.renew(part, self.executor.settings.lease) {
-                Ok(renewed) => {
-                    let kept: HashMap<i64, bool> = renewed.iter().map(|row| (row.id, row.cancel_requested)).collect();
-                    self.executor.ledger.renewed(part, &kept, sent);
-                }
-                Err(error) => {
-                    self.executor.events.emit(Event::StoreTrouble { doing: "renew leases", error: error.to_string() });
-                    return false;
-                }
-            }
-        }
-        true
     }
 
     /// Settles an attempt at its time limit: an `async` body is dropped at its next await, a blocking one goes on in a

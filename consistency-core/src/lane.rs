@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -159,7 +159,7 @@ impl Lane {
     }
 
     fn slot(self: &Arc<Self>) -> Slot {
-        Slot { lane: Arc::clone(self), abandoned: Arc::new(AtomicBool::new(false)) }
+        Slot { lane: Arc::clone(self), standing: Arc::new(AtomicU8::new(HELD)) }
     }
 
     fn give_back(&self) {
@@ -179,7 +179,7 @@ impl Lane {
 #[derive(Debug)]
 pub struct Slot {
     lane: Arc<Lane>,
-    abandoned: Arc<AtomicBool>,
+    standing: Arc<AtomicU8>,
 }
 
 impl Slot {
@@ -190,12 +190,12 @@ impl Slot {
 
     /// What the watchdog needs to give the slot up.
     pub fn handle(&self) -> SlotHandle {
-        SlotHandle { lane: Arc::clone(&self.lane), abandoned: Arc::clone(&self.abandoned) }
+        SlotHandle { lane: Arc::clone(&self.lane), standing: Arc::clone(&self.standing) }
     }
 
     /// The next waiting row, to be run in this same slot.
     pub fn next(&self) -> Option<Held> {
-        if self.abandoned.load(Ordering::Acquire) {
+        if self.standing.load(Ordering::Acquire) == ABANDONED {
             return None;
         }
         let mut state = self.lane.state.lock();
@@ -211,7 +211,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if self.abandoned.load(Ordering::Acquire) {
+        if self.standing.swap(GIVEN_BACK, Ordering::AcqRel) == ABANDONED {
             self.lane.abandoned.fetch_sub(1, Ordering::AcqRel);
         } else {
             self.lane.give_back();
@@ -219,11 +219,18 @@ impl Drop for Slot {
     }
 }
 
+/// A slot's body runs in it.
+const HELD: u8 = 0;
+/// The slot was given back although its body goes on; the body's end gives nothing back.
+const ABANDONED: u8 = 1;
+/// The body has ended and given its slot back.
+const GIVEN_BACK: u8 = 2;
+
 /// The watchdog's hold on a slot.
 #[derive(Debug, Clone)]
 pub struct SlotHandle {
     lane: Arc<Lane>,
-    abandoned: Arc<AtomicBool>,
+    standing: Arc<AtomicU8>,
 }
 
 impl SlotHandle {
@@ -234,7 +241,11 @@ impl SlotHandle {
         if count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < most).then_some(n + 1)).is_err() {
             return false;
         }
-        self.abandoned.store(true, Ordering::Release);
+        // The body may end at this very moment; then its own end has given the slot back.
+        if self.standing.compare_exchange(HELD, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            count.fetch_sub(1, Ordering::AcqRel);
+            return false;
+        }
         self.lane.give_back();
         true
     }

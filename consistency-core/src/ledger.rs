@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::context::{CancelReason, TaskContext};
 use crate::lane::SlotHandle;
-use crate::store::{ClaimedTask, LeaseId};
+use crate::store::{ClaimedTask, LeaseId, Renewed};
 
 /// A lease this node holds or held.
 #[derive(Debug)]
@@ -47,6 +47,11 @@ impl Gate {
     /// Whether the caller is the first, and so settles.
     pub fn take(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether somebody has settled it.
+    pub fn is_taken(&self) -> bool {
+        self.0.load(Ordering::Acquire)
     }
 }
 
@@ -117,15 +122,18 @@ impl Ledger {
         entries.iter().filter(|(_, entry)| !entry.lease.lost.load(Ordering::Acquire)).map(|(id, _)| *id).collect()
     }
 
-    /// Takes the answer to a renewal sent at `sent`: `kept` are extended, the rest of `asked` is lost.
-    pub fn renewed(&self, asked: &[LeaseId], kept: &HashMap<i64, bool>, sent: Instant) {
+    /// Takes the answer to a renewal sent at `sent`: what is answered is ours, the rest of `asked` is lost.
+    pub fn renewed(&self, asked: &[LeaseId], answered: &[Renewed], sent: Instant) {
+        let answered: HashMap<i64, &Renewed> = answered.iter().map(|row| (row.id, row)).collect();
         let entries = self.entries.lock();
         for id in asked {
             let Some(entry) = entries.get(id) else { continue };
-            match kept.get(&id.id) {
-                Some(cancel_requested) => {
-                    entry.lease.confirm(sent);
-                    if let (true, Some(running)) = (*cancel_requested, &entry.running) {
+            match answered.get(&id.id) {
+                Some(renewed) => {
+                    if renewed.extended {
+                        entry.lease.confirm(sent);
+                    }
+                    if let (true, Some(running)) = (renewed.cancel_requested, &entry.running) {
                         running.context.cancel(CancelReason::Requested);
                     }
                 }

@@ -22,8 +22,8 @@ impl Registry {
     /// Gathers the linked and the explicitly registered tasks, restricted to the names in `only` if given.
     ///
     /// Of several functions with one name whose `#[tx]` parameters differ, the one for `connection` is taken: a program that
-    /// runs on several databases may stamp a task out for each. Every other duplicate name, and every name in `only` or
-    /// `expected` that nobody answers to, is added to `problems`.
+    /// runs on several databases may stamp a task out for each. Every other duplicate name of a served task, and every name
+    /// in `only` or `expected` that nobody answers to, is added to `problems`.
     pub fn gather(
         registered: &[&'static TaskDefinition],
         only: Option<&[String]>,
@@ -38,6 +38,7 @@ impl Registry {
         // A task may be linked and registered by hand: the same definition twice is no duplicate.
         all.dedup_by_key(|task| (task.name, task.file, task.line, task.module));
 
+        let served = |task: &TaskDefinition| only.is_none_or(|only| only.iter().any(|name| name == task.name));
         let mut registry = Registry::default();
         for definition in &all {
             for name in std::iter::once(definition.name).chain(definition.aliases.iter().copied()) {
@@ -45,7 +46,7 @@ impl Registry {
                     registry.by_name.insert(name, definition);
                     continue;
                 };
-                if !is_foreign(definition, connection) {
+                if !is_foreign(definition, connection) && (served(first) || served(definition)) {
                     problems.push(Problem::DuplicateName {
                         name: name.to_owned(),
                         first: first.place(),

@@ -86,6 +86,7 @@ impl Runtime {
         let node: Arc<str> = Arc::from(format!("{}-{}", settings.node, &unique[20..]));
         let wake = Arc::new(Signal::default());
         let abandoned = Arc::new(AtomicUsize::new(0));
+        let stopping = Arc::new(AtomicBool::new(false));
         let queues = settings.served_queues(registry.definitions().map(|definition| definition.options.queue));
         let new_lane = |queue: &String, slots| {
             Lane::new(queue.clone(), slots, settings.claim_batch, Arc::clone(&wake), Arc::clone(&abandoned))
@@ -109,7 +110,10 @@ impl Runtime {
             bodies: Bodies::new(threads)?,
             watchdog: Signal::default(),
             wake: Arc::clone(&wake),
+            stopping: Arc::clone(&stopping),
             passed_over: AtomicBool::new(false),
+            passed_over_woke: Mutex::new(Instant::now()),
+            renewed: Mutex::new(Instant::now()),
         });
         let runtime = Arc::new_cyclic(|me| Runtime {
             me: me.clone(),
@@ -117,7 +121,7 @@ impl Runtime {
             lanes,
             serial_lanes,
             wake,
-            stopping: Arc::new(AtomicBool::new(false)),
+            stopping,
             settled: Arc::new(AtomicBool::new(false)),
             give_up: Arc::new(AtomicBool::new(false)),
             threads: Mutex::new(Vec::new()),
@@ -217,7 +221,7 @@ impl Runtime {
             return;
         }
         let settings = &self.executor.settings;
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.store(true, Ordering::SeqCst);
         self.wake.raise();
         let mut released = self.release_waiting();
         let at_stop = self.executor.ledger.running();
@@ -238,8 +242,8 @@ impl Runtime {
                 if let Some(abort) = &running.abort {
                     abort.abort();
                 }
-                self.executor.ledger.end(running.task.lease);
                 self.executor.release(&running.task, "still running at the end of the shutdown's grace");
+                self.executor.ledger.end(running.task.lease);
                 released += 1;
             }
         }
@@ -278,11 +282,15 @@ impl Runtime {
         self.executor.watchdog.raise();
         join("consistency-heartbeat");
         // A body on the scheduling thread that outlives the grace was put back; its thread ends with it.
-        self.executor.bodies.close();
+        self.executor.bodies.close_and_wait();
     }
 
     /// Asks the node to stop without waiting: for handles dropped without a shutdown.
     pub fn stop_in_background(self: &Arc<Self>) {
+        if self.threads.lock().is_empty() {
+            // Stopped already. A thread of its own would only drop the connections while the process may be exiting.
+            return;
+        }
         let runtime = Arc::clone(self);
         let spawned = std::thread::Builder::new().name("consistency-stop".into()).spawn(move || runtime.shutdown());
         if spawned.is_err() {

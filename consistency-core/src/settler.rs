@@ -37,7 +37,8 @@ pub(crate) struct Done {
 }
 
 impl Done {
-    fn set(&self) {
+    /// Says so.
+    pub(crate) fn set(&self) {
         *self.state.lock() = true;
         self.changed.notify_all();
     }
@@ -61,16 +62,21 @@ pub(crate) struct Settler {
 struct Line {
     waiting: VecDeque<Outcome>,
     closed: bool,
+    ended: bool,
 }
 
 impl Settler {
-    /// Puts an outcome into the line.
-    pub(crate) fn submit(&self, outcome: Outcome) {
+    /// Puts an outcome into the line; gives it back when nobody writes any more.
+    pub(crate) fn submit(&self, outcome: Outcome) -> Result<(), Box<Outcome>> {
         let mut line = self.line.lock();
+        if line.ended {
+            return Err(Box::new(outcome));
+        }
         line.waiting.push_back(outcome);
         if line.waiting.len() == 1 {
             self.changed.notify_one();
         }
+        Ok(())
     }
 
     /// How many outcomes wait.
@@ -88,7 +94,7 @@ impl Settler {
     pub(crate) fn run(&self, executor: &Executor, give_up: &dyn Fn() -> bool) {
         let writer = Writer { executor, give_up };
         while let Some(batch) = self.next_batch(&executor.settings) {
-            let next_due = batch.iter().filter_map(|outcome| outcome.settlement.due_in).min();
+            let next_due = batch.iter().filter_map(|outcome| outcome.settlement.next_due()).min();
             writer.write(batch);
             executor.wake_if_awaited(next_due);
         }
@@ -98,6 +104,7 @@ impl Settler {
         let mut line = self.line.lock();
         while line.waiting.is_empty() {
             if line.closed {
+                line.ended = true;
                 return None;
             }
             self.changed.wait(&mut line);

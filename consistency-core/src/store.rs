@@ -33,17 +33,20 @@ pub trait Store: Send + Sync + 'static {
     /// the oldest unfinished row.
     fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError>;
 
-    /// Writes the outcome of attempts, all or none; answers for each, in order, whether it was written.
+    /// Writes the outcome of attempts; answers for each, in order, whether it was written. An outcome and its follow-up tasks
+    /// are written together or not at all; after an error some outcomes may be written and others not.
     ///
     /// `Lost` when the row is no longer running under that version. Repeating a call whose answer was lost on the way is
     /// safe: what the first one wrote answers `Written` again, and follow-up tasks are not stored twice.
     fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError>;
 
-    /// Extends exactly these leases to `lease` from now. Rows not answered are lost.
+    /// Extends exactly these leases to `lease` from now, without waiting for rows somebody else has locked: those are answered
+    /// as ours but not extended. Rows not answered are lost.
     fn renew(&self, leases: &[LeaseId], lease: Duration) -> Result<Vec<Renewed>, StoreError>;
 
-    /// Takes at most `limit` rows whose lease has ended back: failed and due at once, or dead when that was the
-    /// `crash_budget`th loss in a row or its attempts are used up.
+    /// Takes at most `limit` rows whose lease has ended back, with `version` + 1: failed and due at once, from the second loss
+    /// on after a pause drawn for each row ([`rescue_pause`]), or dead when that was the `crash_budget`th loss in a row or its
+    /// attempts are used up.
     fn rescue(&self, crash_budget: u32, limit: usize) -> Result<Vec<Rescued>, StoreError>;
 
     /// The names of some due rows that are not in `names`; at most `limit`, in no order.
@@ -246,6 +249,14 @@ pub struct Settlement {
     pub follow_ups: Vec<NewTask>,
 }
 
+impl Settlement {
+    /// When a row is due because of it: itself again, or one stored with it.
+    pub fn next_due(&self) -> Option<Duration> {
+        let follow_up = self.follow_ups.iter().map(|row| Duration::from_micros(row.delay_us.unsigned_abs())).min();
+        self.due_in.into_iter().chain(follow_up).min()
+    }
+}
+
 /// The answer to one settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
@@ -255,13 +266,15 @@ pub enum Settled {
     Lost,
 }
 
-/// A lease that was extended.
+/// A lease that is still ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Renewed {
     /// The row's primary key.
     pub id: i64,
     /// Whether somebody asked to cancel the task.
     pub cancel_requested: bool,
+    /// Whether it was extended; a row somebody has locked was not, and cannot be rescued while it is.
+    pub extended: bool,
 }
 
 /// A row whose lease had ended.
@@ -279,6 +292,15 @@ pub struct Rescued {
     pub state: State,
     /// How many leases it has lost in a row.
     pub lost_times: i64,
+}
+
+/// How long a row waits after its `lost_times`th lost lease in a row: not at all after the first, then at random within a
+/// bound that doubles. A task that kills its process shall not always take the same neighbours with it.
+pub fn rescue_pause(lost_times: i64) -> Duration {
+    match u32::try_from(lost_times) {
+        Ok(0 | 1) | Err(_) => Duration::ZERO,
+        Ok(lost) => Duration::from_secs(1 << lost.min(6)).mul_f64(rand::random_range(0.0..=0.5)),
+    }
 }
 
 /// What is known of a task.

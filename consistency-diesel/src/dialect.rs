@@ -40,6 +40,7 @@ pub(crate) struct Sql {
     pub(crate) settled_before: &'static str,
     pub(crate) complete: &'static str,
     pub(crate) renew: &'static str,
+    pub(crate) held: &'static str,
     pub(crate) expired: &'static str,
     pub(crate) rescue: &'static str,
     pub(crate) unknown_names: &'static str,
@@ -62,6 +63,7 @@ macro_rules! dialect {
                 settled_before: include_str!(concat!("../sql/", $folder, "/settled_before.sql")),
                 complete: include_str!(concat!("../sql/", $folder, "/complete.sql")),
                 renew: include_str!(concat!("../sql/", $folder, "/renew.sql")),
+                held: include_str!(concat!("../sql/", $folder, "/held.sql")),
                 expired: include_str!(concat!("../sql/", $folder, "/expired.sql")),
                 rescue: include_str!(concat!("../sql/", $folder, "/rescue.sql")),
                 unknown_names: include_str!(concat!("../sql/", $folder, "/unknown_names.sql")),
@@ -82,5 +84,5 @@ pub(crate) const MYSQL_LOCK_ORDER_KEY: &str = include_str!("../sql/mysql/lock_or
 pub(crate) const MYSQL_INSERT_ROW: &str = include_str!("../sql/mysql/insert_row.sql");
 pub(crate) const MYSQL_INSERTED: &str = include_str!("../sql/mysql/inserted.sql");
 pub(crate) const MYSQL_CLAIMABLE: &str = include_str!("../sql/mysql/claimable.sql");
-pub(crate) const MYSQL_HELD: &str = include_str!("../sql/mysql/held.sql");
+pub(crate) const MYSQL_RENEWABLE: &str = include_str!("../sql/mysql/renewable.sql");
 pub(crate) const MYSQL_PRUNABLE: &str = include_str!("../sql/mysql/prunable.sql");

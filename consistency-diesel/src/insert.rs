@@ -9,6 +9,7 @@ use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 
 use crate::connection::TaskConnection;
 use crate::dialect::{Kind, MYSQL_INSERT_ROW, MYSQL_INSERTED, MYSQL_LOCK_ORDER_KEY, POSTGRES_LOCK_ORDER_KEY};
+use crate::error::TransactionError;
 use crate::micros;
 use crate::rows::existing;
 use crate::statement::{Bind, Statement};
@@ -23,11 +24,13 @@ const BYTES_MAX: usize = 4 << 20;
 pub(crate) struct Lessor<'a> {
     pub(crate) node: &'a str,
     pub(crate) lease: Duration,
+    /// Whether PostgreSQL shall insert only while the transaction the proof was set in is open.
+    pub(crate) guarded: bool,
 }
 
 impl Lessor<'_> {
     /// For rows that are not leased.
-    pub(crate) const NOBODY: Lessor<'static> = Lessor { node: "", lease: Duration::ZERO };
+    pub(crate) const NOBODY: Lessor<'static> = Lessor { node: "", lease: Duration::ZERO, guarded: false };
 }
 
 /// Inserts buffered rows, whose handles are our own and so new. Returns those inserted leased, as their node holds them.
@@ -43,6 +46,10 @@ pub(crate) fn insert_buffered<C: TaskConnection>(
         rest = behind;
         let wants_ids = part.iter().any(|row| row.leased);
         let ids = insert_rows(conn, part, lessor, wants_ids)?;
+        if C::DIALECT.kind != Kind::Mysql && ids.len() < part.len() {
+            // Handles of our own are never doubled: the guard has refused.
+            return Err(TransactionError::Lost.into());
+        }
         let ids: std::collections::HashMap<&str, i64> =
             ids.iter().map(|(id, task_id)| (task_id.as_str(), *id)).collect();
         for row in part.iter().filter(|row| row.leased) {
@@ -96,7 +103,12 @@ fn lock_order_key<C: TaskConnection>(conn: &mut C, order_key: &str) -> QueryResu
         // One writer at a time: whoever inserts holds every key.
         Kind::Sqlite => return Ok(()),
     };
-    conn.load_ids(Statement::new(text, &[("order_key", order_key.into())])).map(drop)
+    let locked = conn.load_ids(Statement::new(text, &[("order_key", order_key.into())]))?;
+    if locked.is_empty() {
+        let reason = "the table `consistency_order_lock` has lost its rows; run the migration's INSERT into it again";
+        return Err(Error::QueryBuilderError(reason.into()));
+    }
+    Ok(())
 }
 
 /// Inserts rows; returns id and handle of each inserted one, where `wants_ids` or the database tells them anyway.
@@ -109,7 +121,10 @@ fn insert_rows<C: TaskConnection>(
     if C::DIALECT.kind == Kind::Mysql {
         return insert_rows_mysql(conn, rows, lessor, wants_ids);
     }
-    let values = [("rows", json(&rows)?), ("node", lessor.node.into()), ("lease_us", micros(lessor.lease).into())];
+    let values = [
+        ("rows", json(&rows)?), ("node", lessor.node.into()), ("lease_us", micros(lessor.lease).into()),
+        ("guarded", i64::from(lessor.guarded).into()),
+    ];
     conn.load_inserted(Statement::new(C::DIALECT.sql.insert, &values))
 }
 

@@ -20,6 +20,8 @@ mod rows;
 pub mod source;
 mod statement;
 mod store;
+#[doc(hidden)]
+pub mod store_access;
 pub mod task_tx;
 pub mod test_outbox;
 mod transaction;

@@ -50,7 +50,7 @@ plain_sql!(MYSQL_SQL, "mysql", "MySQL and MariaDB");
 
 /// The name of the lock two processes that start at once meet at, and how long one waits for the other, in seconds.
 const LOCK_NAME: &str = "consistency_migrations";
-const LOCK_WAIT_SECS: u32 = 120;
+const LOCK_WAIT_SECS: i64 = 120;
 
 /// Runs the pending migrations; of several processes that start at once one does, the others wait for it.
 ///
@@ -70,13 +70,25 @@ pub(crate) fn run<C: TaskConnection + MigrationHarness<C::Backend>>(
             conn.batch_execute(&format!("SELECT pg_advisory_xact_lock(hashtextextended('{LOCK_NAME}', 0))"))?;
             work(conn)
         }),
-        // MySQL commits at every DDL statement, so the lock belongs to the session.
-        Kind::Mysql => conn
-            .batch_execute(&format!("DO GET_LOCK('{LOCK_NAME}', {LOCK_WAIT_SECS})"))
-            .and_then(|()| work(conn))
-            .and_then(|()| conn.batch_execute(&format!("DO RELEASE_LOCK('{LOCK_NAME}')"))),
+        Kind::Mysql => locked_on_mysql(conn, work),
     };
     done.map_err(|error| format!("the migrations of `consistency_task` failed: {error}"))
+}
+
+/// MySQL commits at every DDL statement, so the lock belongs to the session and not to a transaction.
+fn locked_on_mysql<C: TaskConnection>(
+    conn: &mut C,
+    work: impl FnOnce(&mut C) -> QueryResult<()>,
+) -> QueryResult<()> {
+    let values = [("name", LOCK_NAME.into()), ("wait", LOCK_WAIT_SECS.into())];
+    let got = conn.load_ids(Statement::new("SELECT COALESCE(GET_LOCK({name}, {wait}), 0)", &values))?;
+    if got.first() != Some(&1) {
+        let reason = format!("another process has held the lock `{LOCK_NAME}` for {LOCK_WAIT_SECS} s");
+        return Err(Error::QueryBuilderError(reason.into()));
+    }
+    let done = work(conn);
+    let released = conn.load_ids(Statement::new("SELECT COALESCE(RELEASE_LOCK({name}), 0)", &values));
+    done.and(released.map(drop))
 }
 
 /// Whether the table is there, with every column this version needs.

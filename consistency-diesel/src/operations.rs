@@ -1,17 +1,17 @@
 //! Claim, settle, renew, rescue, prune: each as its statement, or the few statements of one transaction, on one connection.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use consistency_core::state::State;
 use consistency_core::store::{
-    ClaimRequest, ClaimedTask, Head, LeaseId, Renewed, Rescued, Settled, Settlement, TaskStatus,
+    ClaimRequest, ClaimedTask, Head, LeaseId, Renewed, Rescued, Settled, Settlement, TaskStatus, rescue_pause,
 };
 use diesel::result::QueryResult;
 use serde::Serialize;
 
 use crate::connection::TaskConnection;
-use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_HELD, MYSQL_PRUNABLE};
+use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_RENEWABLE, MYSQL_PRUNABLE};
 use crate::insert::{Lessor, insert_keyed, json};
 use crate::rows::{claimed, head, rescued, status};
 use crate::statement::Statement;
@@ -68,27 +68,36 @@ struct SettlementRow<'a> {
     error: Option<&'a str>,
 }
 
-/// Writes outcomes and the rows that go with them, all or none.
-pub(crate) fn settle<C: TaskConnection>(
-    conn: &mut C,
-    settlements: &[Settlement],
-    lessor: Lessor<'_>,
-) -> QueryResult<Vec<Settled>> {
-    if settlements.iter().all(|settlement| settlement.follow_ups.is_empty()) {
+/// Writes outcomes, each with the rows that go with it.
+pub(crate) fn settle<C: TaskConnection>(conn: &mut C, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
+    let is_alone = |settlement: &Settlement| settlement.follow_ups.is_empty();
+    if settlements.iter().all(is_alone) {
         return write_outcomes(conn, settlements);
     }
-    begin(conn, |conn| {
-        let answers = write_outcomes(conn, settlements)?;
-        for (settlement, answer) in settlements.iter().zip(&answers) {
-            if *answer == Settled::Written {
-                for row in &settlement.follow_ups {
-                    // On a repeated call the row is there already, under its own handle: then nothing changes.
-                    insert_keyed(conn, row, lessor)?;
-                }
-            }
+    // Rows that go with an outcome may have to wait for a key that somebody else's transaction holds. Each such outcome is
+    // written by itself, so that nobody waits with it.
+    let (alone, with_rows): (Vec<_>, Vec<_>) = settlements.iter().cloned().partition(is_alone);
+    let mut answers: HashMap<LeaseId, Settled> = HashMap::new();
+    if !alone.is_empty() {
+        let written = write_outcomes(conn, &alone)?;
+        answers.extend(alone.iter().map(|settlement| settlement.lease).zip(written));
+    }
+    for settlement in with_rows {
+        let answer = begin(conn, |conn| write_with_rows(conn, &settlement))?;
+        answers.insert(settlement.lease, answer);
+    }
+    Ok(settlements.iter().map(|settlement| answers.get(&settlement.lease).copied().unwrap_or(Settled::Lost)).collect())
+}
+
+fn write_with_rows<C: TaskConnection>(conn: &mut C, settlement: &Settlement) -> QueryResult<Settled> {
+    let answer = write_outcomes(conn, std::slice::from_ref(settlement))?.pop().unwrap_or(Settled::Lost);
+    if answer == Settled::Written {
+        for row in &settlement.follow_ups {
+            // On a repeated call the row is there already, under its own handle: then nothing changes.
+            insert_keyed(conn, row, Lessor::NOBODY)?;
         }
-        Ok(answers)
-    })
+    }
+    Ok(answer)
 }
 
 fn write_outcomes<C: TaskConnection>(conn: &mut C, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
@@ -136,7 +145,7 @@ struct LeaseRow {
     version: i64,
 }
 
-/// Extends leases; what is not answered is lost.
+/// Extends leases, passing over rows somebody else has locked; what is not answered is lost.
 pub(crate) fn renew<C: TaskConnection>(
     conn: &mut C,
     leases: &[LeaseId],
@@ -144,19 +153,31 @@ pub(crate) fn renew<C: TaskConnection>(
 ) -> QueryResult<Vec<Renewed>> {
     let rows: Vec<_> = leases.iter().map(|lease| LeaseRow { id: lease.id, version: lease.version }).collect();
     let (rows, length) = (json(&rows)?, micros(length));
-    let kept = if C::DIALECT.kind == Kind::Mysql {
+    let extended = if C::DIALECT.kind == Kind::Mysql {
         begin(conn, |conn| {
-            let kept = conn.load_renewed(Statement::new(MYSQL_HELD, &[("rows", rows)]))?;
-            if !kept.is_empty() {
-                let ids: Vec<i64> = kept.iter().map(|row| row.0).collect();
-                conn.run(Statement::new(C::DIALECT.sql.renew, &[("ids", json(&ids)?), ("lease_us", length.into())]))?;
+            let free = conn.load_renewed(Statement::new(MYSQL_RENEWABLE, &[("rows", rows.clone())]))?;
+            if !free.is_empty() {
+                let ids: Vec<i64> = free.iter().map(|row| row.0).collect();
+                conn.run(Statement::new(
+                    C::DIALECT.sql.renew,
+                    &[("ids", json(&ids)?), ("lease_us", length.into())],
+                ))?;
             }
-            Ok(kept)
+            Ok(free)
         })?
     } else {
-        conn.load_renewed(Statement::new(C::DIALECT.sql.renew, &[("rows", rows), ("lease_us", length.into())]))?
+        let values = [("rows", rows.clone()), ("lease_us", length.into())];
+        conn.load_renewed(Statement::new(C::DIALECT.sql.renew, &values))?
     };
-    Ok(kept.into_iter().map(|(id, cancel)| Renewed { id, cancel_requested: cancel != 0 }).collect())
+    let renewed = |(id, cancel): (i64, i64), extended| Renewed { id, cancel_requested: cancel != 0, extended };
+    let mut answers: Vec<_> = extended.iter().map(|row| renewed(*row, true)).collect();
+    if answers.len() < leases.len() {
+        // Locked by somebody, or lost: only the row itself can tell.
+        let known: HashSet<i64> = extended.iter().map(|row| row.0).collect();
+        let held = conn.load_renewed(Statement::new(C::DIALECT.sql.held, &[("rows", rows)]))?;
+        answers.extend(held.into_iter().filter(|row| !known.contains(&row.0)).map(|row| renewed(row, false)));
+    }
+    Ok(answers)
 }
 
 /// One rescued row as the statements read it.
@@ -165,6 +186,7 @@ struct RescueRow {
     id: i64,
     state: i16,
     lost_times: i64,
+    pause_us: i64,
     error: String,
 }
 
@@ -191,7 +213,7 @@ fn rescue_row(row: &Rescued) -> RescueRow {
     };
     let error =
         format!("the worker died or lost touch: node {node} let its lease run out ({lost_times} in a row){what_now}");
-    RescueRow { id: *id, state: state.code(), lost_times: *lost_times, error }
+    RescueRow { id: *id, state: state.code(), lost_times: *lost_times, pause_us: micros(rescue_pause(*lost_times)), error }
 }
 
 /// Names of due rows that are not in `names`.

@@ -254,6 +254,8 @@ impl<C: TaskConnection> Joined<'_, C> {
     /// As [`TaskTx::enqueue`].
     pub fn enqueue(&mut self, call: Call) -> QueryResult<Receipt> {
         let row = self.outbox.hand_off().rules().check(call).map_err(refused)?;
+        // An error that was ignored may have ended the transaction since the last call.
+        proof::of_open_transaction(&mut *self.conn)?;
         insert_keyed(&mut *self.conn, &row, Lessor::NOBODY)
     }
 }

@@ -10,7 +10,7 @@ use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 
 /// Connections for claiming, settling, renewing, and one for questions from outside.
-const OWN_CONNECTIONS: u32 = 4;
+pub(crate) const OWN_CONNECTIONS: u32 = 4;
 
 /// Where the runtime's connections come from.
 pub(crate) struct Connections<C: TaskConnection> {

@@ -12,7 +12,7 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::migrations;
-use crate::pool::{Connections, SetUp};
+use crate::pool::{Connections, OWN_CONNECTIONS, SetUp};
 use crate::store::DieselStore;
 use crate::write_gate::WriteGate;
 
@@ -96,6 +96,17 @@ impl<C: Migratable> Open for Address<C> {
             }
             migrations::check(conn)
         };
+        if let Address::Pool(pool) = self
+            && pool.max_size() <= OWN_CONNECTIONS
+        {
+            return Err(Problem::Setting {
+                setting: "builder",
+                reason: format!(
+                    "the given pool has at most {} connections; the outbox needs {OWN_CONNECTIONS} for itself and at least one for `#[tx]` tasks",
+                    pool.max_size()
+                ),
+            });
+        }
         match self {
             Address::Url(url) => {
                 let mut conn = C::establish(url).map_err(|error| {
@@ -116,6 +127,11 @@ impl<C: Migratable> Open for Address<C> {
     fn store(&self, settings: &Settings, gate: Arc<WriteGate>) -> Arc<dyn Store> {
         // SQLite has one writer: a second transaction would only wait for the first one's lock.
         let transactions = if self.kind() == Kind::Sqlite { 1 } else { settings.transaction_connections };
+        let transactions = match self {
+            Address::Url(_) => transactions,
+            // Tasks must leave the runtime's own work its connections.
+            Address::Pool(pool) => transactions.min((pool.max_size().saturating_sub(OWN_CONNECTIONS)) as usize),
+        };
         let connections = match self {
             Address::Url(url) => Connections::<C>::open(url, transactions, settings.busy_wait),
             Address::Pool(pool) => Connections::given(pool.clone(), settings.busy_wait),

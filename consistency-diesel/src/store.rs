@@ -31,6 +31,8 @@ pub(crate) struct DieselStore<C: TaskConnection> {
     /// How many `#[tx]` tasks may run now. They wait here as long as it takes, so that a long one fails nobody.
     transactions: Permits,
     gate: Arc<WriteGate>,
+    /// Questions and prunes from outside take turns, so that they never use up the runtime's own connections.
+    outside: Mutex<()>,
 }
 
 impl<C: TaskConnection> DieselStore<C> {
@@ -40,7 +42,7 @@ impl<C: TaskConnection> DieselStore<C> {
         busy_wait: Duration,
         gate: Arc<WriteGate>,
     ) -> Self {
-        Self { connections, busy_wait, transactions: Permits::new(transactions), gate }
+        Self { connections, busy_wait, transactions: Permits::new(transactions), gate, outside: Mutex::new(()) }
     }
 
     fn read<T>(&self, work: impl FnOnce(&mut C) -> QueryResult<T>) -> Result<T, StoreError> {
@@ -65,7 +67,7 @@ impl<C: TaskConnection> Store for DieselStore<C> {
     }
 
     fn insert(&self, rows: &[NewTask], node: &str, lease: Duration) -> Result<Vec<Receipt>, StoreError> {
-        let lessor = Lessor { node, lease };
+        let lessor = Lessor { node, lease, guarded: false };
         self.write(|conn| {
             operations::begin(conn, |conn| rows.iter().map(|row| insert_keyed(conn, row, lessor)).collect())
         })
@@ -80,7 +82,7 @@ impl<C: TaskConnection> Store for DieselStore<C> {
     }
 
     fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
-        self.write(|conn| operations::settle(conn, settlements, Lessor::NOBODY))
+        self.write(|conn| operations::settle(conn, settlements))
     }
 
     fn renew(&self, leases: &[LeaseId], lease: Duration) -> Result<Vec<Renewed>, StoreError> {
@@ -96,10 +98,12 @@ impl<C: TaskConnection> Store for DieselStore<C> {
     }
 
     fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
+        let _turn = self.outside.lock();
         self.read(|conn| operations::find_status(conn, task_id))
     }
 
     fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {
+        let _turn = self.outside.lock();
         self.write(|conn| operations::prune(conn, older_than, limit))
     }
 

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consistency_core::caught::{caught, caught_blocking};
+use consistency_core::caught::{caught, caught_blocking, caught_transactional};
 use consistency_core::context::TaskContext;
 use consistency_core::dispatch::{EnqueueOnly, HandOff};
 use consistency_core::enqueue::EnqueueRules;
@@ -17,11 +17,10 @@ use consistency_core::retry::decide;
 use consistency_core::settings::Settings;
 use consistency_core::state::State;
 use consistency_core::store::{ClaimRequest, ClaimedTask, TransactionOutcome};
-use consistency_core::task::{Attempt, Body, NeededType, Task, TaskDefinition};
+use consistency_core::task::{Attempt, Body, NeededType, Task, TaskDefinition, TxParts};
 use diesel::result::QueryResult;
 
 use crate::connection::{AsTaskConnection, TaskConnection};
-use crate::insert::Lessor;
 use crate::operations;
 use crate::outbox::{Outbox, Role};
 use crate::transaction::{self, Opening};
@@ -221,8 +220,7 @@ impl TestRun {
             Body::Blocking(run) => caught_blocking(|| run(attempt)),
             Body::Transactional { run, .. } => {
                 let opening = Opening { gate: None, busy_wait: self.settings.busy_wait, inside_another: true };
-                let mut body =
-                    |parts: consistency_core::task::TxParts<'_>| caught_blocking(|| run(attempt.clone(), parts));
+                let mut body = |parts: TxParts<'_>| caught_transactional(run, &attempt, parts);
                 let charge = task.charge_when_run();
                 match transaction::run_task(conn, task.lease, charge, &self.hand_off, opening, &mut body) {
                     TransactionOutcome::Committed => {
@@ -244,7 +242,7 @@ impl TestRun {
             }
             _ => report.succeeded += 1,
         }
-        operations::settle(conn, &[settlement], Lessor::NOBODY).map(drop)
+        operations::settle(conn, &[settlement]).map(drop)
     }
 }
 

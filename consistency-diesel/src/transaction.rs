@@ -16,7 +16,7 @@ use diesel::result::{Error, QueryResult};
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::error::{TransactionError, is_disconnected, is_locked, store_error};
-use crate::insert::{Lessor, insert_buffered};
+use crate::insert::{Lessor, insert_buffered, insert_keyed};
 use crate::operations::complete;
 use crate::proof;
 use crate::task_tx::TaskTx;
@@ -101,6 +101,9 @@ fn begin<C: TaskConnection>(conn: &mut C, opening: Opening<'_>) -> QueryResult<u
         Some(0) => {}
         Some(open) if opening.inside_another => {
             AnsiTransactionManager::begin_transaction(conn)?;
+            if C::DIALECT.kind == Kind::Postgres {
+                conn.batch_execute("SET LOCAL consistency.proof = 'open'")?;
+            }
             proof::set(conn, open as usize).inspect_err(|_| roll_back(conn, open as usize))?;
             return Ok(open as usize);
         }
@@ -108,7 +111,7 @@ fn begin<C: TaskConnection>(conn: &mut C, opening: Opening<'_>) -> QueryResult<u
         None => return Err(TransactionError::BrokenConnection.into()),
     }
     match C::DIALECT.kind {
-        Kind::Postgres => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN")?,
+        Kind::Postgres => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN; SET LOCAL consistency.proof = 'open'")?,
         Kind::Mysql => {
             AnsiTransactionManager::begin_transaction_sql(conn, "START TRANSACTION; SAVEPOINT consistency_proof_0")?;
         }
@@ -144,6 +147,9 @@ fn finish<C: TaskConnection>(
         if !complete(conn)? {
             return Ok(None);
         }
+        for row in scope.take_before_commit() {
+            insert_keyed(conn, &row, Lessor::NOBODY)?;
+        }
         let reservation = if may_run_on_caller {
             hand_off.reserve(&mut rows)
         } else {
@@ -155,7 +161,7 @@ fn finish<C: TaskConnection>(
             reservation
         };
         let left_pending = rows.iter().any(|row| !row.leased);
-        let lessor = Lessor { node: hand_off.node(), lease: hand_off.lease() };
+        let lessor = Lessor { node: hand_off.node(), lease: hand_off.lease(), guarded: true };
         let leased = insert_buffered(conn, rows, lessor)?;
         Ok(Some((reservation, leased, left_pending)))
     });

@@ -5,18 +5,13 @@ use std::time::Duration;
 use consistency_diesel::builder::OutboxBuilder;
 use consistency_diesel::connection::TaskConnection;
 use consistency_diesel::outbox::Outbox;
-use diesel::connection::{Connection, SimpleConnection};
-use diesel::result::{ConnectionError, QueryResult};
-use diesel::sql_types::{BigInt, Text};
-use diesel::{QueryableByName, RunQueryDsl};
+use diesel::result::QueryResult;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
+use crate::any_connection::{AnyConnection, Number, TextValue, set_up_sqlite};
 use crate::backend::Backend;
 use crate::task_row::TaskRow;
-
-/// How long the tests' own SQLite connections wait for the write lock.
-const BUSY_WAIT_MS: u32 = 20_000;
 
 /// A database of one test's own, empty at first, dropped with this value.
 pub struct Database {
@@ -29,8 +24,14 @@ pub struct Database {
 }
 
 enum Place {
-    File(TempDir),
-    Server { admin_url: String, name: String },
+    /// Deleted with the value.
+    File {
+        _folder: TempDir,
+    },
+    Server {
+        admin_url: String,
+        name: String,
+    },
 }
 
 impl Database {
@@ -43,7 +44,7 @@ impl Database {
             Backend::Sqlite => {
                 let folder = TempDir::new().map_err(|error| error.to_string())?;
                 let file = folder.path().join("test.db").to_str().ok_or("the folder's name is no text")?.to_owned();
-                (file, Place::File(folder))
+                (file, Place::File { _folder: folder })
             }
             Backend::Postgres | Backend::Mysql => {
                 let admin_url = backend.admin_url();
@@ -109,9 +110,9 @@ impl Database {
 
     /// The one number that `SELECT {expression}` answers; `expression` may go on with `FROM ..`.
     pub fn number(&self, expression: &str) -> i64 {
-        let (head, tail) = expression.split_once(" FROM ").map_or((expression, String::new()), |(head, tail)| {
-            (head, format!(" FROM {tail}"))
-        });
+        let (head, tail) = expression
+            .split_once(" FROM ")
+            .map_or((expression, String::new()), |(head, tail)| (head, format!(" FROM {tail}")));
         let sql = format!("SELECT {} AS value{tail}", self.backend.as_bigint(head));
         let rows: Vec<Number> = self.ask(|conn| conn.load(&sql)).unwrap_or_else(|error| panic!("{sql}: {error}"));
         rows.first().unwrap_or_else(|| panic!("{sql}: no row")).value
@@ -165,29 +166,13 @@ impl Drop for Database {
         let Place::Server { admin_url, name } = &self.place else { return };
         // PostgreSQL waits for nobody only with FORCE: connections of a test that failed may still be open.
         let force = if self.backend == Backend::Postgres { " WITH (FORCE)" } else { "" };
-        let dropped = AnyConnection::open(self.backend, admin_url)
-            .map_err(|error| error.to_string())
-            .and_then(|mut admin| admin.execute(&format!("DROP DATABASE {name}{force}")).map_err(|error| error.to_string()));
+        let dropped =
+            AnyConnection::open(self.backend, admin_url).map_err(|error| error.to_string()).and_then(|mut admin| {
+                admin.execute(&format!("DROP DATABASE {name}{force}")).map_err(|error| error.to_string())
+            });
         if let Err(error) = dropped {
             eprintln!("the database {name} is left behind: {error}");
         }
-    }
-}
-
-impl Place {
-    /// Where a SQLite file lies.
-    fn folder(&self) -> Option<&std::path::Path> {
-        match self {
-            Place::File(folder) => Some(folder.path()),
-            Place::Server { .. } => None,
-        }
-    }
-}
-
-impl Database {
-    /// A folder that lives as long as the database, on SQLite alone.
-    pub fn folder(&self) -> Option<&std::path::Path> {
-        self.place.folder()
     }
 }
 
@@ -209,109 +194,10 @@ pub fn on_fresh(backend: Backend, test: &str, body: impl FnOnce(&Database)) {
 
 /// The URL with another database name.
 fn with_database(admin_url: &str, name: &str) -> String {
-    let (address, options) = admin_url.split_once('?').map_or((admin_url, String::new()), |(address, options)| {
-        (address, format!("?{options}"))
-    });
+    let (address, options) = admin_url
+        .split_once('?')
+        .map_or((admin_url, String::new()), |(address, options)| (address, format!("?{options}")));
     let host = address.split_once("://").map_or(0, |(scheme, _)| scheme.len() + 3);
     let end = address[host..].find('/').map_or(address.len(), |slash| host + slash);
     format!("{}/{name}{options}", &address[..end])
 }
-
-fn set_up_sqlite(conn: &mut impl SimpleConnection) -> QueryResult<()> {
-    conn.batch_execute(&format!("PRAGMA busy_timeout = {BUSY_WAIT_MS}"))?;
-    conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
-}
-
-#[derive(QueryableByName)]
-struct Number {
-    #[diesel(sql_type = BigInt)]
-    value: i64,
-}
-
-#[derive(QueryableByName)]
-struct TextValue {
-    #[diesel(sql_type = Text)]
-    value: String,
-}
-
-/// A connection to whichever database the test runs on.
-enum AnyConnection {
-    #[cfg(feature = "sqlite")]
-    Sqlite(diesel::SqliteConnection),
-    #[cfg(feature = "postgres")]
-    Postgres(diesel::PgConnection),
-    #[cfg(feature = "mysql")]
-    Mysql(diesel::MysqlConnection),
-}
-
-impl AnyConnection {
-    fn open(backend: Backend, address: &str) -> Result<AnyConnection, ConnectionError> {
-        match backend {
-            #[cfg(feature = "sqlite")]
-            Backend::Sqlite => {
-                let mut conn = diesel::SqliteConnection::establish(address)?;
-                set_up_sqlite(&mut conn).map_err(ConnectionError::CouldntSetupConfiguration)?;
-                Ok(AnyConnection::Sqlite(conn))
-            }
-            #[cfg(feature = "postgres")]
-            Backend::Postgres => diesel::PgConnection::establish(address).map(AnyConnection::Postgres),
-            #[cfg(feature = "mysql")]
-            Backend::Mysql => diesel::MysqlConnection::establish(address).map(AnyConnection::Mysql),
-            #[allow(unreachable_patterns)]
-            other => Err(ConnectionError::BadConnection(format!("the tests are built without {other} ({address})"))),
-        }
-    }
-
-    fn execute(&mut self, sql: &str) -> QueryResult<()> {
-        match self {
-            #[cfg(feature = "sqlite")]
-            AnyConnection::Sqlite(conn) => conn.batch_execute(sql),
-            #[cfg(feature = "postgres")]
-            AnyConnection::Postgres(conn) => conn.batch_execute(sql),
-            #[cfg(feature = "mysql")]
-            AnyConnection::Mysql(conn) => conn.batch_execute(sql),
-        }
-    }
-
-    fn load<Row: FromAnyDatabase>(&mut self, sql: &str) -> QueryResult<Vec<Row>> {
-        match self {
-            #[cfg(feature = "sqlite")]
-            AnyConnection::Sqlite(conn) => Row::from_sqlite(conn, sql),
-            #[cfg(feature = "postgres")]
-            AnyConnection::Postgres(conn) => Row::from_postgres(conn, sql),
-            #[cfg(feature = "mysql")]
-            AnyConnection::Mysql(conn) => Row::from_mysql(conn, sql),
-        }
-    }
-}
-
-/// A row every database can send.
-trait FromAnyDatabase: Sized {
-    #[cfg(feature = "sqlite")]
-    fn from_sqlite(conn: &mut diesel::SqliteConnection, sql: &str) -> QueryResult<Vec<Self>>;
-    #[cfg(feature = "postgres")]
-    fn from_postgres(conn: &mut diesel::PgConnection, sql: &str) -> QueryResult<Vec<Self>>;
-    #[cfg(feature = "mysql")]
-    fn from_mysql(conn: &mut diesel::MysqlConnection, sql: &str) -> QueryResult<Vec<Self>>;
-}
-
-macro_rules! from_any_database {
-    ($($row:ty),*) => {$(
-        impl FromAnyDatabase for $row {
-            #[cfg(feature = "sqlite")]
-            fn from_sqlite(conn: &mut diesel::SqliteConnection, sql: &str) -> QueryResult<Vec<Self>> {
-                diesel::sql_query(sql).load(conn)
-            }
-            #[cfg(feature = "postgres")]
-            fn from_postgres(conn: &mut diesel::PgConnection, sql: &str) -> QueryResult<Vec<Self>> {
-                diesel::sql_query(sql).load(conn)
-            }
-            #[cfg(feature = "mysql")]
-            fn from_mysql(conn: &mut diesel::MysqlConnection, sql: &str) -> QueryResult<Vec<Self>> {
-                diesel::sql_query(sql).load(conn)
-            }
-        }
-    )*};
-}
-
-from_any_database!(Number, TextValue, TaskRow);

@@ -51,7 +51,8 @@ impl MemoryRow {
 
     /// Whether a claim asks for rows like this one.
     pub(crate) fn fits(&self, request: &ClaimRequest<'_>) -> bool {
-        let serial = self.new.execute_mode == ExecuteMode::Scheduled as i16 && self.new.thread_way == RunOn::Caller as i16;
+        let serial =
+            self.new.execute_mode == ExecuteMode::Scheduled as i16 && self.new.thread_way == RunOn::Caller as i16;
         self.new.queue == request.queue
             && self.new.priority == request.priority
             && serial == request.serial

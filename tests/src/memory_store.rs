@@ -156,7 +156,7 @@ impl Store for MemoryStore {
         let renew = |id: &LeaseId| {
             table.held(*id).map(|row| {
                 row.lease_until = until;
-                Renewed { id: id.id, cancel_requested: row.cancel_requested }
+                Renewed { id: id.id, cancel_requested: row.cancel_requested, extended: true }
             })
         };
         Ok(leases.iter().filter_map(renew).collect())
@@ -173,7 +173,8 @@ impl Store for MemoryStore {
         let table = self.table.lock();
         let now = table.now();
         let due = table.rows.values().filter(|row| row.state.is_claimable() && row.due <= now);
-        let unknown: HashSet<&String> = due.map(|row| &row.new.method_name).filter(|name| !names.contains(name)).collect();
+        let unknown: HashSet<&String> =
+            due.map(|row| &row.new.method_name).filter(|name| !names.contains(name)).collect();
         Ok(unknown.into_iter().take(limit).cloned().collect())
     }
 

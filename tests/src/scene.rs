@@ -147,7 +147,7 @@ pub fn now(backend: Backend) -> &'static str {
 pub fn ms_between(backend: Backend, from: &str, to: &str) -> String {
     match backend {
         Backend::Sqlite => format!("CAST(ROUND((julianday({to}) - julianday({from})) * 86400000) AS INTEGER)"),
-        Backend::Postgres => format!("CAST(ROUND(EXTRACT(EPOCH FROM ({to}) - ({from})) * 1000) AS BIGINT)"),
+        Backend::Postgres => format!("CAST(ROUND(date_part('epoch', ({to}) - ({from})) * 1000) AS BIGINT)"),
         Backend::Mysql => format!("ROUND(TIMESTAMPDIFF(MICROSECOND, {from}, {to}) / 1000)"),
     }
 }

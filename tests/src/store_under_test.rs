@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consistency_core::store::Store;
-use store_access::connection::TaskConnection;
+use consistency_diesel::connection::TaskConnection;
+use consistency_diesel::store_access;
 
 use crate::database::Database;
 use crate::memory_store::MemoryStore;
@@ -16,6 +17,11 @@ pub trait StoreUnderTest: Sync {
 
     /// Asks to cancel a task, as a person does with SQL.
     fn request_cancel(&self, id: i64);
+
+    /// Lets at least this time pass on the store's clock. Time itself is what is waited for: nothing else tells of it.
+    fn let_time_pass(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }
 
 impl StoreUnderTest for MemoryStore {
@@ -25,6 +31,10 @@ impl StoreUnderTest for MemoryStore {
 
     fn request_cancel(&self, id: i64) {
         MemoryStore::request_cancel(self, id);
+    }
+
+    fn let_time_pass(&self, time: Duration) {
+        self.advance(time);
     }
 }
 

@@ -4,7 +4,6 @@
 mod worker_tasks;
 
 use consistency_core::state::State;
-use consistency_diesel::prelude::*;
 use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
 use consistency_tests::effects::Effects;
@@ -88,7 +87,7 @@ for_each_database! {
         wait_for_all(database, 3);
         for (task_id, number) in task_ids.iter().zip(0..) {
             let row = database.row(task_id);
-            assert_eq!((row.state(), row.execute_times, row.version, row.lost_times), (State::Succeeded, 2, 2, 0));
+            assert_eq!((row.state(), row.execute_times, row.version, row.lost_times), (State::Succeeded, 2, 3, 0));
             assert_eq!(database.count("effects", &format!("task = {number} AND attempt = 2 AND node <> '{held_by}'")), 1);
         }
         assert_eq!(database.number("COUNT(*) FROM effects"), 3);

@@ -1,3 +1,3 @@
 UPDATE JSON_TABLE({ids}, '$[*]' COLUMNS (id BIGINT PATH '$')) AS s
-STRAIGHT_JOIN consistency_task t ON t.id = s.id
+STRAIGHT_JOIN consistency_task t FORCE INDEX (PRIMARY) ON t.id = s.id
 SET t.lease_until = UTC_TIMESTAMP(6) + INTERVAL {lease_us} MICROSECOND

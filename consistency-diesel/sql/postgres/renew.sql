@@ -6,5 +6,5 @@ WHERE id = ANY (ARRAY(
     JOIN consistency_task t ON t.id = s.id
     WHERE t.version = s.version AND t.state = 1
     ORDER BY t.id
-    FOR UPDATE OF t))
+    FOR UPDATE OF t SKIP LOCKED))
 RETURNING id, cancel_requested::bigint

@@ -7,7 +7,7 @@ use consistency_core::new_task::NewTask;
 use consistency_core::retry::Decision;
 use consistency_core::store::{ClaimRequest, ClaimedTask, Rescued, Settled, Settlement, TaskStatus};
 
-use crate::recorder::{wait_until, wait_until_some};
+use crate::recorder::wait_until_some;
 use crate::store_under_test::StoreUnderTest;
 
 /// The name rows of the suite carry.
@@ -91,25 +91,29 @@ pub struct Claim {
 
 impl Default for Claim {
     fn default() -> Self {
-        Self { node: NODE, lease: LONG, queue: "default", priority: 5, names: vec![NAME.to_owned()], limit: 100, serial: false }
+        Self {
+            node: NODE,
+            lease: LONG,
+            queue: "default",
+            priority: 5,
+            names: vec![NAME.to_owned()],
+            limit: 100,
+            serial: false,
+        }
     }
 }
 
 impl Claim {
+    /// What the store is asked.
+    pub fn request(&self) -> ClaimRequest<'_> {
+        let Claim { node, lease, queue, priority, names, limit, serial } = self;
+        ClaimRequest { node, lease: *lease, queue, priority: *priority, names, limit: *limit, serial: *serial }
+    }
+
     /// Claims.
     #[track_caller]
     pub fn take(&self, on: &dyn StoreUnderTest) -> Vec<ClaimedTask> {
-        let Claim { node, lease, queue, priority, names, limit, serial } = self;
-        let request = ClaimRequest {
-            node,
-            lease: *lease,
-            queue,
-            priority: *priority,
-            names,
-            limit: *limit,
-            serial: *serial,
-        };
-        on.store().claim(&request).unwrap()
+        on.store().claim(&self.request()).unwrap()
     }
 }
 
@@ -171,16 +175,7 @@ pub fn rescue_one(on: &dyn StoreUnderTest) -> Rescued {
     wait_until_some("a lease to end", || on.store().rescue(BUDGET, 1).unwrap().pop())
 }
 
-/// Waits until everything leased for [`SHORT`] before this call could be rescued, without touching other rows: a witness
-/// of its own is leased and lost.
+/// Lets [`SHORT`] leases end.
 pub fn let_short_leases_end(on: &dyn StoreUnderTest) {
-    const WITNESS: &str = "witness of ended leases";
-    let name = vec![WITNESS.to_owned()];
-    let witness = format!("{WITNESS} {:x}", rand::random::<u64>());
-    insert(on, &[NewTask { method_name: WITNESS.to_owned(), queue: WITNESS.to_owned(), ..row(&witness) }]);
-    let claim = Claim { queue: WITNESS, names: name, lease: 5 * SHORT, ..Claim::default() };
-    assert_eq!(handles(&claim.take(on)), [witness]);
-    // Rescued rows are due at once: when the witness can be seen to have lost its lease, the others have.
-    let begun = std::time::Instant::now();
-    wait_until("the short leases to end", || begun.elapsed() > 10 * SHORT);
+    on.let_time_pass(5 * SHORT);
 }

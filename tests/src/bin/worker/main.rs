@@ -1,6 +1,6 @@
 //! A worker process: serves the tasks of `tasks.rs` until its standard input closes.
 //!
-//! `worker URL [slots=N] [lease_ms=N] [only=NAME] [stay]`
+//! `worker URL [slots=N] [lease_ms=N] [stay]`
 
 // A panic is how a test speaks.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -10,10 +10,10 @@ mod tasks;
 use std::time::Duration;
 
 use consistency_core::event::Event;
-use consistency_diesel::prelude::Outbox;
+use consistency_diesel::prelude::{Outbox, Task};
 use consistency_tests::effects::Effects;
 
-use crate::tasks::{NAMES, Staying};
+use crate::tasks::{Staying, abort_process, record, stay};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -22,10 +22,9 @@ fn main() {
     let value = |name: &str| rest.iter().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
     let number = |name: &str, default: u64| value(name).map_or(default, |text| text.parse().expect("a number"));
     let lease = Duration::from_millis(number("lease_ms", 10_000));
-    let only: Vec<&str> = value("only").map_or_else(|| NAMES.to_vec(), |name| vec![name]);
-
+    
     let outbox = Outbox::builder(url.as_str())
-        .only(only)
+        .only([record::NAME, stay::NAME, abort_process::NAME])
         .inject(Effects::new(&url))
         .inject(Staying(rest.iter().any(|argument| argument == "stay")))
         .concurrency(usize::try_from(number("slots", 8)).expect("a number of slots"))

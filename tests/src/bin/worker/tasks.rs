@@ -1,30 +1,26 @@
 //! The tasks of the program `worker`, known to the tests that enqueue them.
 
 use consistency_core::context::TaskContext;
-use consistency_core::task::Task;
 use consistency_diesel::consistency_task;
 use consistency_tests::effects::Effects;
 use diesel::result::QueryResult;
 
-/// What `worker` serves.
-pub const NAMES: [&str; 3] = [record::NAME, stay::NAME, abort_process::NAME];
-
 /// How `stay` behaves in this process.
 #[derive(Debug, Clone, Copy)]
-pub struct Staying(
+pub(crate) struct Staying(
     /// Whether it never ends.
-    pub bool,
+    pub(crate) bool,
 );
 
 /// Writes its effect.
 #[consistency_task(name = "worker.record", retry_every = "100ms")]
-pub fn record(number: i64, #[inject] effects: &Effects, #[context] cx: &TaskContext) -> QueryResult<()> {
+pub(crate) fn record(number: i64, #[inject] effects: &Effects, #[context] cx: &TaskContext) -> QueryResult<()> {
     effects.append(number, cx.attempt(), cx.node())
 }
 
 /// Says that it runs; then writes its effect, or stays for ever where the process is told so.
 #[consistency_task(name = "worker.stay", retry_every = "100ms")]
-pub fn stay(
+pub(crate) fn stay(
     number: i64,
     #[inject] effects: &Effects,
     #[inject] staying: &Staying,
@@ -39,7 +35,7 @@ pub fn stay(
 
 /// Takes its process with it.
 #[consistency_task(name = "worker.abort_process", retry_every = "100ms")]
-pub fn abort_process(number: i64, #[inject] effects: &Effects, #[context] cx: &TaskContext) -> QueryResult<()> {
+pub(crate) fn abort_process(number: i64, #[inject] effects: &Effects, #[context] cx: &TaskContext) -> QueryResult<()> {
     effects.append(number, cx.attempt(), cx.node())?;
     std::process::abort()
 }

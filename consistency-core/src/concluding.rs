@@ -1,0 +1,157 @@
+//! Everything after a body: what its outcome means, and its way into the table.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::context::CancelReason;
+use crate::error::{TaskError, Verdict, clean_error_text};
+use crate::event::{AttemptInfo, Event};
+use crate::executor::Executor;
+use crate::lane::Slot;
+use crate::ledger::RunningAttempt;
+use crate::retry::{Decision, decide};
+use crate::settler::{Done, Outcome};
+use crate::starting::Started;
+use crate::state::State;
+use crate::store::{ClaimedTask, Settlement, TransactionOutcome};
+
+/// How often rows that were passed over may wake the dispatcher: they may be ordered ones, or ones nobody here can run.
+const PASSED_OVER_WAKE: Duration = Duration::from_millis(20);
+
+impl Started {
+    /// Says that nothing is left to be written, to whoever waits for it.
+    fn finished(&self) {
+        if let Some(done) = &self.done {
+            done.set();
+        }
+    }
+}
+
+impl Executor {
+    /// Everything after the body, unless somebody settled it before.
+    pub(crate) fn conclude(&self, started: &Started, outcome: Result<(), TaskError>) {
+        let took = started.running.begun.elapsed();
+        started.span.record("duration_ms", took.as_secs_f64() * 1000.0);
+        if started.running.gate.take() {
+            self.settle(&started.running, outcome, took, started.done.clone());
+        } else {
+            started.finished();
+        }
+    }
+
+    pub(crate) fn conclude_transaction(&self, started: &Started, outcome: TransactionOutcome, slot: Option<&Slot>) {
+        let took = started.running.begun.elapsed();
+        let lease = started.running.task.lease;
+        if let Some(slot) = slot {
+            slot.lane().ran(took);
+        }
+        match outcome {
+            TransactionOutcome::Failed(error) => self.conclude(started, Err(error)),
+            TransactionOutcome::Committed => {
+                started.span.record("duration_ms", took.as_secs_f64() * 1000.0);
+                // Were the gate taken, the time limit's settlement finds the row done and changes nothing.
+                started.running.gate.take();
+                self.ledger.forget([lease]);
+                let attempt = info(&started.running.task);
+                self.events.emit(Event::Settled { attempt, state: State::Succeeded, took, error: None });
+                self.wake_if_awaited(None);
+                started.finished();
+            }
+            TransactionOutcome::LeaseLost => {
+                if started.running.gate.take() {
+                    self.ledger.forget([lease]);
+                    self.events.emit(Event::LeaseLost { attempt: info(&started.running.task) });
+                }
+                started.finished();
+            }
+            TransactionOutcome::NotStarted(error) => {
+                self.events
+                    .emit(Event::StoreTrouble { doing: "open a transaction for a task", error: error.to_string() });
+                if started.running.gate.take() {
+                    let mut settlement = started.running.task.released();
+                    settlement.due_in = Some(self.settings.poll_interval);
+                    self.put_back(settlement, "no transaction could be opened", started.done.clone());
+                    self.ledger.end(lease);
+                } else {
+                    started.finished();
+                }
+            }
+        }
+    }
+
+    /// Decides and settles. The caller has taken the attempt's gate.
+    pub(crate) fn settle(
+        &self,
+        running: &RunningAttempt,
+        outcome: Result<(), TaskError>,
+        took: Duration,
+        done: Option<Arc<Done>>,
+    ) {
+        let task = &running.task;
+        let reason = running.context.cancel_reason();
+        let interrupted = matches!(&outcome, Err(error) if error.verdict() == Verdict::Interrupted);
+        let follow_ups = running.context.take_follow_ups();
+        if interrupted && reason == Some(CancelReason::Shutdown) {
+            self.put_back(task.released(), "stopped by the shutdown", done);
+        } else {
+            let decision = decide(&outcome, task.attempt(), &task.policy(), rand::random_range(0.0..=1.0));
+            let follow_ups = if decision == Decision::Succeed { follow_ups } else { Vec::new() };
+            let error = outcome.err().map(|error| clean_error_text(error.text(), self.settings.max_error_bytes));
+            let mut settlement = task.settled(decision, error, follow_ups);
+            if settlement.state == State::Failed && reason == Some(CancelReason::Requested) {
+                settlement.state = State::Cancelled;
+            }
+            self.submit(Outcome { settlement, attempt: Some(info(task)), took, reason: "", done });
+        }
+        // Only now: a shutdown that finds no body under way ends the settler.
+        self.ledger.end(task.lease);
+    }
+
+    /// Puts a row back that was not started.
+    pub fn release(&self, task: &ClaimedTask, reason: &'static str) {
+        self.put_back(task.released(), reason, None);
+    }
+
+    /// Writes that a row is let go of without an attempt.
+    pub(crate) fn put_back(&self, settlement: Settlement, reason: &'static str, done: Option<Arc<Done>>) {
+        self.submit(Outcome { settlement, attempt: None, took: Duration::ZERO, reason, done });
+    }
+
+    fn submit(&self, outcome: Outcome) {
+        if let Err(outcome) = self.settler.submit(outcome) {
+            let error = "the runtime has stopped; the lease runs out instead".to_owned();
+            self.events.emit(Event::SettleRefused { id: outcome.settlement.lease.id, error });
+            if let Some(done) = outcome.done {
+                done.set();
+            }
+        }
+    }
+
+    /// After an outcome is in the table: wakes the dispatcher when a row may now be claimed, or will be sooner than it looks.
+    pub(crate) fn wake_if_awaited(&self, due_in: Option<Duration>) {
+        let soon = due_in.is_some_and(|due_in| due_in < self.settings.poll_interval);
+        if soon || (self.passed_over.load(Ordering::Relaxed) && self.may_wake_for_passed_over()) {
+            self.wake.raise();
+        }
+    }
+
+    fn may_wake_for_passed_over(&self) -> bool {
+        let mut last = self.passed_over_woke.lock();
+        let may = last.elapsed() >= PASSED_OVER_WAKE;
+        if may {
+            *last = Instant::now();
+        }
+        may
+    }
+}
+
+/// Which attempt a row is at.
+pub(crate) fn info(task: &ClaimedTask) -> AttemptInfo {
+    AttemptInfo {
+        id: task.lease.id,
+        task_id: task.task_id.clone(),
+        name: task.method_name.clone(),
+        attempt: task.attempt(),
+    }
+}

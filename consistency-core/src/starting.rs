@@ -1,0 +1,176 @@
+//! Everything before a body: checks that end without an attempt, the note in the ledger, and guards for bodies that the end
+//! of their Tokio runtime drops.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures_util::future::AbortHandle;
+
+use crate::context::TaskContext;
+use crate::error::TaskError;
+use crate::executor::Executor;
+use crate::lane::{Held, Slot};
+use crate::ledger::{Gate, RunningAttempt};
+use crate::settler::Done;
+use crate::store::ClaimedTask;
+use crate::task::{Attempt, Body, TaskDefinition};
+
+/// How long a transactional body may wait for its transaction: as long as it takes, so that a long one fails nobody.
+const WAITING_LIMIT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
+/// A body under way, from its begin to its settlement.
+pub(crate) struct Started {
+    pub(crate) running: RunningAttempt,
+    pub(crate) attempt: Attempt,
+    pub(crate) span: tracing::Span,
+    pub(crate) done: Option<Arc<Done>>,
+}
+
+impl Executor {
+    /// Everything before the body: a stale lease or a wish to cancel ends here, without an attempt.
+    pub(crate) fn start(
+        &self,
+        held: Held,
+        slot: Option<&Slot>,
+        abort: Option<AbortHandle>,
+        done: Option<Arc<Done>>,
+    ) -> Option<Started> {
+        let Held { task, lease } = held;
+        let Some(definition) = self.registry.find(&task.method_name) else {
+            self.put_back(task.released(), "this process has no function of that name", done);
+            return None;
+        };
+        if !lease.is_fresh() {
+            self.put_back(task.released(), "its lease was too old to start it", done);
+            return None;
+        }
+        if task.cancel_requested {
+            self.put_back(task.cancelled(), "cancelled on request", done);
+            return None;
+        }
+        let started = self.begin(definition, task, slot, abort, done);
+        // After the ledger knows of it: either the shutdown sees it there, or it sees the shutdown here.
+        if self.stopping.load(Ordering::SeqCst) && started.running.gate.take() {
+            self.put_back(started.running.task.released(), "the runtime stops", started.done.clone());
+            self.ledger.end(started.running.task.lease);
+            return None;
+        }
+        Some(started)
+    }
+
+    fn begin(
+        &self,
+        definition: &'static TaskDefinition,
+        task: ClaimedTask,
+        slot: Option<&Slot>,
+        abort: Option<AbortHandle>,
+        done: Option<Arc<Done>>,
+    ) -> Started {
+        let number = task.attempt();
+        let context = TaskContext::new(
+            task.lease.id,
+            task.task_id.clone(),
+            definition.name,
+            number,
+            Arc::clone(&self.node),
+            Arc::clone(&self.rules),
+        );
+        let span = tracing::info_span!(
+            "attempt",
+            task = definition.name,
+            id = task.lease.id,
+            task_id = %task.task_id,
+            attempt = number,
+            node = &*self.node,
+            duration_ms = tracing::field::Empty,
+        );
+        let attempt = Attempt {
+            arguments: Arc::from(task.task_parameter.as_str()),
+            context: context.clone(),
+            state: self.state.clone(),
+        };
+        let running = RunningAttempt {
+            task: Arc::new(task),
+            context,
+            begun: Instant::now(),
+            limit: match definition.body {
+                Body::Transactional { .. } => WAITING_LIMIT,
+                Body::Async(_) | Body::Blocking(_) => self.limit(definition),
+            },
+            gate: Arc::new(Gate::default()),
+            abort,
+            slot: slot.map(Slot::handle),
+        };
+        self.watch(running.clone());
+        Started { running, attempt, span, done }
+    }
+
+    /// Right before a transactional body: the wait for a connection and the write lock is over, its time limit begins.
+    ///
+    /// # Errors
+    /// When the attempt was given up meanwhile; the body is not to start.
+    pub(crate) fn enter_transaction(&self, started: &Started) -> Result<(), TaskError> {
+        let running = &started.running;
+        if running.gate.is_taken() || running.context.is_cancelled() {
+            return Err(TaskError::interrupted("given up while it waited for its transaction"));
+        }
+        let definition = self.registry.find(&running.task.method_name);
+        let limit = definition.map_or(self.settings.attempt_timeout, |definition| self.limit(definition));
+        self.watch(RunningAttempt { begun: Instant::now(), limit, ..running.clone() });
+        Ok(())
+    }
+
+    fn limit(&self, definition: &TaskDefinition) -> Duration {
+        definition.options.timeout.unwrap_or(self.settings.attempt_timeout)
+    }
+
+    /// Has the watchdog look after a body.
+    fn watch(&self, running: RunningAttempt) {
+        let deadline = self.ledger.begin(running.task.lease, running);
+        // It looks at every heartbeat anyway; only earlier limits must wake it.
+        if deadline < Instant::now() + self.settings.heartbeat {
+            self.watchdog.raise();
+        }
+    }
+}
+
+/// A row on its way to a thread or a future. Should the Tokio runtime end first, it is put back instead of being renewed
+/// for ever by the heartbeat.
+pub(crate) struct Unstarted {
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) held: Option<Held>,
+}
+
+impl Unstarted {
+    pub(crate) fn body(&self) -> Option<Body> {
+        self.held.as_ref().and_then(|held| self.executor.body(&held.task))
+    }
+
+    pub(crate) fn take(mut self) -> Option<Held> {
+        self.held.take()
+    }
+}
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if let Some(held) = &self.held {
+            self.executor.release(&held.task, "the Tokio runtime ended before it started");
+        }
+    }
+}
+
+/// Puts a row back whose future is dropped in the middle, when the Tokio runtime it runs on ends.
+pub(crate) struct DroppedBody<'a> {
+    pub(crate) executor: &'a Executor,
+    pub(crate) running: &'a RunningAttempt,
+}
+
+impl Drop for DroppedBody<'_> {
+    fn drop(&mut self) {
+        if self.running.gate.take() {
+            self.executor.release(&self.running.task, "the Tokio runtime ended while it ran");
+            self.executor.ledger.end(self.running.task.lease);
+        }
+    }
+}
