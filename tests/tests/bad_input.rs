@@ -58,7 +58,9 @@ fn of(database: &Database) -> consistency_diesel::builder::OutboxBuilder {
 
 #[test]
 fn an_address_of_no_known_kind_is_refused_without_its_password() {
-    for address in ["oracle://scott:tiger@db/shop", "shop.db", "", "://", "sqlite", "http://scott:tiger@db", "POSTGRES//x"] {
+    for address in
+        ["oracle://scott:tiger@db/shop", "shop.db", "", "://", "sqlite", "http://scott:tiger@db", "POSTGRES//x"]
+    {
         let error = Outbox::builder(address).only([note::NAME]).inject(Probe::default()).check().unwrap_err();
         assert_says(&error, &["not understood", "sqlite://", "postgres://", "mysql://"]);
         assert!(!error.to_string().contains("tiger"), "{error}");
@@ -231,10 +233,15 @@ mod other_kinds {
     #[test]
     fn a_task_on_another_kind_of_connection_is_refused_before_anything_is_opened() {
         let tasks = [on_sqlite::NAME, on_postgres::NAME, on_mysql::NAME];
-        for (address, own) in [("sqlite:///no/where", 0), ("postgres://127.0.0.1:1/no", 1), ("mysql://127.0.0.1:1/no", 2)] {
+        for (address, own) in
+            [("sqlite:///no/where", 0), ("postgres://127.0.0.1:1/no", 1), ("mysql://127.0.0.1:1/no", 2)]
+        {
             let error = Outbox::builder(address).only(tasks).start_blocking().unwrap_err();
             assert_eq!(error.problems().len(), 2);
-            assert!(error.problems().iter().all(|problem| matches!(problem, Problem::WrongConnection { .. })), "{error:?}");
+            assert!(
+                error.problems().iter().all(|problem| matches!(problem, Problem::WrongConnection { .. })),
+                "{error:?}"
+            );
             for (place, name) in tasks.iter().enumerate().filter(|(place, _)| *place != own) {
                 let wanted = ["SqliteConnection", "PgConnection", "MysqlConnection"];
                 assert_says(&error, &[name, wanted[place], wanted[own], "only([..])", "tests/bad_input.rs:"]);

@@ -75,7 +75,12 @@ for_each_database! {
 
     fn an_outbox_runs_on_a_pool_of_its_own(database: &Database) {
         database.migrate();
-        let pool = Pool::builder().max_size(4).build(ConnectionManager::<Conn>::new(database.address())).unwrap();
+        let pool_of = |size: u32| {
+            Pool::builder().max_size(size).build(ConnectionManager::<Conn>::new(database.address())).unwrap()
+        };
+        let too_small = Outbox::builder(pool_of(1)).inject(Probe::default()).start_blocking().unwrap_err();
+        assert!(too_small.to_string().contains("pool"), "{too_small}");
+        let pool = pool_of(6);
         let (probe, recorder) = (Probe::default(), consistency_tests::recorder::Recorder::new());
         let outbox = Outbox::builder(pool).inject(probe.clone()).listener(recorder.listener()).start_blocking().unwrap();
         let mut conn = database.connection::<Conn>();

@@ -39,7 +39,8 @@ const MEND: &str = "; correct `task_parameter`, then retry the row as the README
 
 /// Sets the stored arguments of a row, as a person or an older build might have.
 fn set_arguments(database: &Database, task_id: &str, arguments: &str) {
-    database.execute(&format!("UPDATE consistency_task SET task_parameter = '{arguments}' WHERE task_id = '{task_id}'"));
+    database
+        .execute(&format!("UPDATE consistency_task SET task_parameter = '{arguments}' WHERE task_id = '{task_id}'"));
 }
 
 for_each_database! {

@@ -155,11 +155,10 @@ for_each_database! {
         probe.wait_for("begun", 1);
         database.execute("UPDATE consistency_task SET cancel_requested = 1 WHERE state = 1");
         probe.wait_for(&format!("{:?}", CancelReason::Requested), 1);
-        wait_until("the row to be cancelled", || database.row(&task_id).state() == State::Cancelled);
+        recorder.wait_for_settled(&task_id, State::Cancelled);
         let row = database.row(&task_id);
-        assert_eq!((row.execute_times, row.lease_owner.as_deref()), (1, None));
+        assert_eq!((row.state(), row.execute_times, row.lease_owner.as_deref()), (State::Cancelled, 1, None));
         assert_eq!(row.error_message.as_deref(), Some("stopped: Requested"));
-        recorder.wait_for("the attempt's event", |events| events.iter().any(|event| matches!(event, Event::Settled { .. })));
         outbox.shutdown_blocking();
         assert_eq!(probe.count("begun"), 1);
     }
@@ -177,4 +176,3 @@ for_each_database! {
         outbox.shutdown_blocking();
     }
 }
-

@@ -70,7 +70,8 @@ macro_rules! each_kind_fails_once {
     ($database:ident, $Conn:ty, $task:ident) => {{
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = $database.outbox().only([$task::NAME]).concurrency(1).inject(Arc::clone(&probe));
-        let outbox = outbox.heartbeat(Duration::from_millis(100)).listener(recorder.listener()).start_blocking().unwrap();
+        let outbox =
+            outbox.heartbeat(Duration::from_millis(100)).listener(recorder.listener()).start_blocking().unwrap();
         for (kind, message) in KINDS {
             let task_id = store::<$Conn>($database, &outbox, $task(kind));
             recorder.wait_for_settled(&task_id, State::Succeeded);
@@ -79,7 +80,10 @@ macro_rules! each_kind_fails_once {
             let error = recorder.wait_for_some("the failed attempt", |events| {
                 events.iter().find_map(|event| match event {
                     consistency_core::event::Event::Settled { attempt, state: State::Failed, error, .. }
-                        if attempt.task_id == task_id && attempt.attempt == 1 => error.clone(),
+                        if attempt.task_id == task_id && attempt.attempt == 1 =>
+                    {
+                        error.clone()
+                    }
                     _ => None,
                 })
             });

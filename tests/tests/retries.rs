@@ -32,7 +32,11 @@ const WHOLE_CHAIN: &str = "the carrier did not answer\ncaused by: connection ref
 
 #[consistency_task(retry_every = "50ms", max_attempts = 5)]
 fn fails_twice(#[context] cx: &TaskContext) -> Result<(), Chained> {
-    if cx.attempt() <= 2 { Err(Chained(&["the carrier did not answer", "connection refused", "code 111"])) } else { Ok(()) }
+    if cx.attempt() <= 2 {
+        Err(Chained(&["the carrier did not answer", "connection refused", "code 111"]))
+    } else {
+        Ok(())
+    }
 }
 
 #[consistency_task(retry_every = "1h")]
@@ -85,7 +89,9 @@ fn speaks_boxed(word: &str) -> Result<(), Box<dyn std::error::Error>> {
 /// Attempt, state and first line of the error of every settled attempt, in the order of the events.
 fn history(recorder: &Recorder, task_id: &str) -> Vec<(u32, State, Option<String>)> {
     let settled = |event: Event| match event {
-        Event::Settled { attempt, state, error, .. } if attempt.task_id == task_id => Some((attempt.attempt, state, error)),
+        Event::Settled { attempt, state, error, .. } if attempt.task_id == task_id => {
+            Some((attempt.attempt, state, error))
+        }
         _ => None,
     };
     recorder.events().into_iter().filter_map(settled).collect()

@@ -31,7 +31,8 @@ fn assert_exactly(stage: &Stage<'_>, levels: &[&str]) {
     stage.recorder.wait_for_count(levels.len() * 3, State::Succeeded);
     stage.outbox.shutdown_blocking();
     let kinds = ["delayed", "keyed", "plain"];
-    let mut expected: Vec<String> = levels.iter().flat_map(|level| kinds.map(|kind| format!("{level}-{kind}"))).collect();
+    let mut expected: Vec<String> =
+        levels.iter().flat_map(|level| kinds.map(|kind| format!("{level}-{kind}"))).collect();
     expected.sort();
     assert_eq!(stage.probe.seen_sorted(), expected);
     assert_eq!(stage.tasks(), expected.len() as i64);

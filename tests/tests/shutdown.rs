@@ -21,15 +21,23 @@ async fn tidy(#[inject] probe: &Arc<Probe>, #[context] cx: &TaskContext) {
     probe.note("tidy ended");
 }
 
-/// Ends as soon as it is asked to, with an error.
+/// Ends as soon as it is asked to, and says that this is why.
 #[consistency_task(retry_every = "1h", max_attempts = 1)]
-async fn gives_way(#[inject] probe: &Arc<Probe>, #[context] cx: &TaskContext) -> Result<(), String> {
+async fn gives_way(#[inject] probe: &Arc<Probe>, #[context] cx: &TaskContext) -> Result<(), TaskError> {
     probe.note("gives_way begun");
     if probe.go.count() == 0 {
         cx.cancelled().await;
-        return Err("interrupted".to_owned());
+        return Err(TaskError::interrupted("stopped half-way"));
     }
     Ok(())
+}
+
+/// Fails while the runtime stops, for a reason of its own.
+#[consistency_task(retry_every = "1h")]
+async fn fails_meanwhile(#[inject] probe: &Arc<Probe>, #[context] cx: &TaskContext) -> Result<(), String> {
+    probe.note("fails_meanwhile begun");
+    cx.cancelled().await;
+    Err("the carrier did not answer".to_owned())
 }
 
 /// Goes on whatever it is asked, until the test lets it go.
@@ -73,7 +81,19 @@ for_each_database! {
         assert_eq!(stopped(&recorder), (2, 0));
     }
 
-    fn an_attempt_that_gives_way_with_an_error_costs_nothing(database: &Database) {
+    fn an_attempt_that_fails_for_its_own_reason_during_the_shutdown_is_a_failed_one(database: &Database) {
+        let (recorder, probe) = (Recorder::new(), Probe::new());
+        let outbox = database.outbox().only([fails_meanwhile::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
+        let outbox = outbox.start_blocking().unwrap();
+        let task_id = store::<Conn>(database, &outbox, fails_meanwhile());
+        probe.wait_for("fails_meanwhile begun", 1);
+        outbox.shutdown_blocking();
+        let row = database.row(&task_id);
+        assert_eq!((row.state(), row.execute_times), (State::Failed, 1));
+        assert_eq!(row.error_message.as_deref(), Some("the carrier did not answer"));
+    }
+
+    fn an_attempt_that_gives_way_costs_nothing(database: &Database) {
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let start = |recorder: &Recorder| {
             let builder = database.outbox().only([gives_way::NAME]).inject(Arc::clone(&probe));

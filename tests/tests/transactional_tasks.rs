@@ -64,7 +64,8 @@ fn write_and_enqueue<C: TaskConnection>(tx: &mut TaskTx<C>, attempt: u32) -> Que
         tx.enqueue(text("dropped"))?;
         tx.enqueue(text("dropped").key("dropped"))?;
         give_up::<()>()
-    }).unwrap_err();
+    })
+    .unwrap_err();
     Ok(())
 }
 

@@ -36,7 +36,8 @@ const AMQP_ORDERS: i64 = 25;
 
 /// The broker's address, or `None` when none answers and none is required.
 fn broker() -> Option<String> {
-    let url = std::env::var("CONSISTENCY_TEST_AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672".to_owned());
+    let url =
+        std::env::var("CONSISTENCY_TEST_AMQP_URL").unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672".to_owned());
     let address: lapin::uri::AMQPUri = url.parse().expect("CONSISTENCY_TEST_AMQP_URL is an AMQP address");
     match TcpStream::connect((address.authority.host.as_str(), address.authority.port)) {
         Ok(_) => Some(url),

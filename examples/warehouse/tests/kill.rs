@@ -71,4 +71,3 @@ for_each_database! {
         assert_eq!(database.backend(), BACKEND);
     }
 }
-

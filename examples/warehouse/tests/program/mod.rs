@@ -26,7 +26,13 @@ impl Stage {
         let folder = TempDir::new().unwrap();
         let mut csv = String::from("order_no,customer_id,ordered_on,quantity,amount\n");
         for order_no in 1..=count {
-            csv.push_str(&format!("{order_no},{},1997-01-{:02},{},{}.50\n", order_no % 97, order_no % 28 + 1, order_no % 5 + 1, order_no % 60));
+            csv.push_str(&format!(
+                "{order_no},{},1997-01-{:02},{},{}.50\n",
+                order_no % 97,
+                order_no % 28 + 1,
+                order_no % 5 + 1,
+                order_no % 60
+            ));
         }
         fs::write(folder.path().join("orders.csv"), csv).unwrap();
         Self { folder }
@@ -121,7 +127,11 @@ impl Run {
         }
         let status = self.child.wait().unwrap();
         let errors = self.errors.recv_timeout(PATIENCE).unwrap_or_default();
-        Ended { status, output: output.unwrap_or_else(|_| panic!("the program did not end; it complained: {errors}")), errors }
+        Ended {
+            status,
+            output: output.unwrap_or_else(|_| panic!("the program did not end; it complained: {errors}")),
+            errors,
+        }
     }
 }
 

@@ -22,7 +22,7 @@ fn main() {
     let value = |name: &str| rest.iter().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
     let number = |name: &str, default: u64| value(name).map_or(default, |text| text.parse().expect("a number"));
     let lease = Duration::from_millis(number("lease_ms", 10_000));
-    
+
     let outbox = Outbox::builder(url.as_str())
         .only([record::NAME, stay::NAME, abort_process::NAME])
         .inject(Effects::new(&url))
