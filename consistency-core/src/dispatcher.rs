@@ -67,7 +67,7 @@ impl Dispatcher {
                     self.executor
                         .events
                         .emit(Event::StoreTrouble { doing: "look for due tasks", error: error.to_string() });
-                    trouble.next()
+                    trouble.next_length()
                 }
             };
             if !wait.is_zero() {

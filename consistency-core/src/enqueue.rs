@@ -106,7 +106,14 @@ pub struct EnqueueScope {
 impl EnqueueScope {
     /// An empty scope, opened `base` savepoints deep: 0 but for tests that keep a transaction open around everything.
     pub fn new(rules: Arc<EnqueueRules>, base: usize) -> Self {
-        Self { rules, base, buffer: Vec::new(), savepoints: Vec::new(), before_commit: Vec::new(), stored_pending: false }
+        Self {
+            rules,
+            base,
+            buffer: Vec::new(),
+            savepoints: Vec::new(),
+            before_commit: Vec::new(),
+            stored_pending: false,
+        }
     }
 
     /// Checks a call and buffers it, or gives it back to be stored now.

@@ -182,7 +182,8 @@ impl Event {
     }
 }
 
-type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
+/// Hears of events, on the thread they happen on.
+pub type Listener = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Sends events to the log and to the listeners.
 #[derive(Clone, Default)]

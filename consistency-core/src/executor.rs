@@ -25,6 +25,10 @@ use crate::starting::{DroppedBody, Unstarted};
 use crate::store::{ClaimedTask, Store, TransactionOutcome};
 use crate::task::{Attempt, Body, TxParts};
 
+/// Opens a transaction for a row, runs the body in it and completes the row with it.
+pub type Transact<'a> =
+    dyn FnMut(&ClaimedTask, &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>) -> TransactionOutcome + 'a;
+
 /// Runs claimed rows.
 pub struct Executor {
     pub(crate) node: Arc<str>,
@@ -152,14 +156,7 @@ impl Executor {
     }
 
     /// Runs a transactional task in a transaction that `transact` opens on the caller's connection.
-    pub fn run_transaction_on_caller(
-        &self,
-        held: Held,
-        transact: &mut dyn FnMut(
-            &ClaimedTask,
-            &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>,
-        ) -> TransactionOutcome,
-    ) {
+    pub fn run_transaction_on_caller(&self, held: Held, transact: &mut Transact<'_>) {
         let Some(Body::Transactional { run, .. }) = self.body(&held.task) else { return };
         let done = Arc::new(Done::default());
         let Some(started) = self.start(held, None, None, Some(Arc::clone(&done))) else { return };
@@ -179,7 +176,6 @@ impl Executor {
     pub fn body(&self, task: &ClaimedTask) -> Option<Body> {
         self.registry.find(&task.method_name).map(|definition| definition.body)
     }
-
 }
 
 impl std::fmt::Debug for Executor {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::concluding::info;
 use crate::context::CancelReason;
 use crate::error::TaskError;
 use crate::event::Event;
-use crate::concluding::info;
 use crate::executor::Executor;
 use crate::ledger::RunningAttempt;
 
@@ -50,7 +50,7 @@ impl Executor {
     /// must not take back the rows it is running.
     pub(crate) fn renew_overdue_leases(&self) {
         let overdue = self.renewed.lock().elapsed() > self.settings.heartbeat;
-        if overdue && self.ledger.len() > 0 {
+        if overdue && !self.ledger.is_empty() {
             self.renew_leases();
         }
     }

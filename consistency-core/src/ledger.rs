@@ -152,9 +152,9 @@ impl Ledger {
         self.entries.lock().values().filter_map(|entry| entry.running.clone()).collect()
     }
 
-    /// How many rows are held.
-    pub fn len(&self) -> usize {
-        self.entries.lock().len()
+    /// Whether no row is held.
+    pub fn is_empty(&self) -> bool {
+        self.entries.lock().is_empty()
     }
 
     /// The bodies past their limit at `now`, and the next limit after it.

@@ -3,6 +3,11 @@
 //! Stable Rust has no specialization; method lookup by auto-reference gives the same choice for concrete types. Generated
 //! code calls `(&&&&&Returned::new(value)).into_outcome()`: the implementation with the most references wins.
 
+#![allow(
+    clippy::wrong_self_convention,
+    reason = "the method must be found by reference; it takes the value out of its cell"
+)]
+
 use std::cell::RefCell;
 use std::error::Error as StdError;
 use std::fmt::Display;
@@ -109,6 +114,8 @@ impl<T> Unfit<T> for Returned<T> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_borrow, reason = "the references choose the conversion")]
+
     use super::*;
     use std::fmt;
 

@@ -16,7 +16,7 @@ impl Pause {
     }
 
     /// The next pause, between half and all of the current length.
-    pub fn next(&mut self) -> Duration {
+    pub fn next_length(&mut self) -> Duration {
         let length = self.next.mul_f64(rand::random_range(0.5..=1.0));
         self.next = (self.next * 2).min(self.most);
         length
@@ -24,6 +24,6 @@ impl Pause {
 
     /// Sleeps for the next pause.
     pub fn sleep(&mut self) {
-        std::thread::sleep(self.next());
+        std::thread::sleep(self.next_length());
     }
 }

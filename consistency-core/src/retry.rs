@@ -88,7 +88,9 @@ pub fn decide(outcome: &Result<(), TaskError>, attempt: u32, policy: &RetryPolic
         Verdict::Permanent => Decision::GiveUp,
         _ if used_up => Decision::GiveUp,
         Verdict::RetryAfter(delay) => Decision::Retry(delay.min(Duration::from_secs(MAX_DELAY_SECS))),
-        Verdict::Retry | Verdict::Interrupted => Decision::Retry(policy.backoff.interval(policy.every, attempt, chance)),
+        Verdict::Retry | Verdict::Interrupted => {
+            Decision::Retry(policy.backoff.interval(policy.every, attempt, chance))
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::context::CancelReason;
 use crate::dispatch::{CallerRun, HandOff, Reservation};
 use crate::dispatcher::Dispatcher;
 use crate::enqueue::EnqueueRules;
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Listener};
 use crate::executor::Executor;
 use crate::heartbeat::Heartbeat;
 use crate::inject::InjectedState;
@@ -40,7 +40,7 @@ pub struct Parts {
     /// What calls are checked against.
     pub rules: Arc<EnqueueRules>,
     /// Who hears of events; the node is filled in at start.
-    pub listeners: Vec<Arc<dyn Fn(&Event) + Send + Sync>>,
+    pub listeners: Vec<Listener>,
 }
 
 /// A body under way, for people who ask.

@@ -116,6 +116,8 @@ fn unstorable(parameter: &str) -> TaskError {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::needless_borrow, reason = "the references choose the conversion")]
+
     use super::*;
 
     struct Opaque;

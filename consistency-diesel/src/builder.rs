@@ -6,7 +6,7 @@ use std::time::Duration;
 use consistency_core::dispatch::EnqueueOnly;
 use consistency_core::enqueue::EnqueueRules;
 use consistency_core::error::{Problem, StartError};
-use consistency_core::event::Event;
+use consistency_core::event::{Event, Listener};
 use consistency_core::inject::InjectedState;
 use consistency_core::registry::Registry;
 use consistency_core::runtime::{Parts, Runtime};
@@ -26,7 +26,7 @@ pub struct OutboxBuilder {
     registered: Vec<&'static TaskDefinition>,
     only: Option<Vec<String>>,
     expected: Vec<String>,
-    listeners: Vec<Arc<dyn Fn(&Event) + Send + Sync>>,
+    listeners: Vec<Listener>,
     migrate: bool,
     enqueue_only: bool,
 }

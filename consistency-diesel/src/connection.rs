@@ -8,7 +8,7 @@ use diesel::sql_types::{BigInt, Text};
 
 use crate::dialect::Dialect;
 use crate::rows::{
-    ClaimColumns, ClaimRow, ExistingColumns, ExpiredColumns, HeadColumns, InsertedColumns, RenewedColumns,
+    ClaimColumns, ClaimRow, ExistingColumns, ExpiredColumns, ExpiredRow, HeadColumns, InsertedColumns, RenewedColumns,
     StatusColumns, StatusRow,
 };
 use crate::statement::Statement;
@@ -62,7 +62,7 @@ pub trait RunStatement {
     fn load_inserted(&mut self, statement: Statement) -> QueryResult<Vec<(i64, String)>>;
     fn load_existing(&mut self, statement: Statement) -> QueryResult<Vec<(i64, String, i64)>>;
     fn load_renewed(&mut self, statement: Statement) -> QueryResult<Vec<(i64, i64)>>;
-    fn load_expired(&mut self, statement: Statement) -> QueryResult<Vec<(i64, String, String, String, i64, i64)>>;
+    fn load_expired(&mut self, statement: Statement) -> QueryResult<Vec<ExpiredRow>>;
     fn load_status(&mut self, statement: Statement) -> QueryResult<Vec<StatusRow>>;
     fn load_ids(&mut self, statement: Statement) -> QueryResult<Vec<i64>>;
     fn load_texts(&mut self, statement: Statement) -> QueryResult<Vec<String>>;
@@ -94,10 +94,7 @@ macro_rules! task_connection {
             fn load_renewed(&mut self, statement: Statement) -> QueryResult<Vec<(i64, i64)>> {
                 diesel::RunQueryDsl::load(statement.returning::<RenewedColumns>(), self)
             }
-            fn load_expired(
-                &mut self,
-                statement: Statement,
-            ) -> QueryResult<Vec<(i64, String, String, String, i64, i64)>> {
+            fn load_expired(&mut self, statement: Statement) -> QueryResult<Vec<ExpiredRow>> {
                 diesel::RunQueryDsl::load(statement.returning::<ExpiredColumns>(), self)
             }
             fn load_status(&mut self, statement: Statement) -> QueryResult<Vec<StatusRow>> {

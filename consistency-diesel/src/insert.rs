@@ -122,7 +122,9 @@ fn insert_rows<C: TaskConnection>(
         return insert_rows_mysql(conn, rows, lessor, wants_ids);
     }
     let values = [
-        ("rows", json(&rows)?), ("node", lessor.node.into()), ("lease_us", micros(lessor.lease).into()),
+        ("rows", json(&rows)?),
+        ("node", lessor.node.into()),
+        ("lease_us", micros(lessor.lease).into()),
         ("guarded", i64::from(lessor.guarded).into()),
     ];
     conn.load_inserted(Statement::new(C::DIALECT.sql.insert, &values))

@@ -60,9 +60,7 @@ pub(crate) fn run<C: TaskConnection + MigrationHarness<C::Backend>>(
     conn: &mut C,
     migrations: EmbeddedMigrations,
 ) -> Result<(), String> {
-    let work = |conn: &mut C| {
-        conn.run_pending_migrations(migrations).map(drop).map_err(|error| Error::QueryBuilderError(error))
-    };
+    let work = |conn: &mut C| conn.run_pending_migrations(migrations).map(drop).map_err(Error::QueryBuilderError);
     let done = match C::DIALECT.kind {
         // One writer at a time: the others wait for the write lock.
         Kind::Sqlite => begin(conn, work),
@@ -76,10 +74,7 @@ pub(crate) fn run<C: TaskConnection + MigrationHarness<C::Backend>>(
 }
 
 /// MySQL commits at every DDL statement, so the lock belongs to the session and not to a transaction.
-fn locked_on_mysql<C: TaskConnection>(
-    conn: &mut C,
-    work: impl FnOnce(&mut C) -> QueryResult<()>,
-) -> QueryResult<()> {
+fn locked_on_mysql<C: TaskConnection>(conn: &mut C, work: impl FnOnce(&mut C) -> QueryResult<()>) -> QueryResult<()> {
     let values = [("name", LOCK_NAME.into()), ("wait", LOCK_WAIT_SECS.into())];
     let got = conn.load_ids(Statement::new("SELECT COALESCE(GET_LOCK({name}, {wait}), 0)", &values))?;
     if got.first() != Some(&1) {

@@ -11,7 +11,7 @@ use diesel::result::QueryResult;
 use serde::Serialize;
 
 use crate::connection::TaskConnection;
-use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_RENEWABLE, MYSQL_PRUNABLE};
+use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_PRUNABLE, MYSQL_RENEWABLE};
 use crate::insert::{Lessor, insert_keyed, json};
 use crate::rows::{claimed, head, rescued, status};
 use crate::statement::Statement;
@@ -158,10 +158,7 @@ pub(crate) fn renew<C: TaskConnection>(
             let free = conn.load_renewed(Statement::new(MYSQL_RENEWABLE, &[("rows", rows.clone())]))?;
             if !free.is_empty() {
                 let ids: Vec<i64> = free.iter().map(|row| row.0).collect();
-                conn.run(Statement::new(
-                    C::DIALECT.sql.renew,
-                    &[("ids", json(&ids)?), ("lease_us", length.into())],
-                ))?;
+                conn.run(Statement::new(C::DIALECT.sql.renew, &[("ids", json(&ids)?), ("lease_us", length.into())]))?;
             }
             Ok(free)
         })?
@@ -213,7 +210,13 @@ fn rescue_row(row: &Rescued) -> RescueRow {
     };
     let error =
         format!("the worker died or lost touch: node {node} let its lease run out ({lost_times} in a row){what_now}");
-    RescueRow { id: *id, state: state.code(), lost_times: *lost_times, pause_us: micros(rescue_pause(*lost_times)), error }
+    RescueRow {
+        id: *id,
+        state: state.code(),
+        lost_times: *lost_times,
+        pause_us: micros(rescue_pause(*lost_times)),
+        error,
+    }
 }
 
 /// Names of due rows that are not in `names`.

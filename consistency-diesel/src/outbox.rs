@@ -49,7 +49,7 @@ pub(crate) enum Role {
     /// Stores only.
     EnqueueOnly(EnqueueOnly, Arc<dyn Store>),
     /// Runs on the connection of a test.
-    Test(TestRun),
+    Test(Box<TestRun>),
 }
 
 impl Outbox {

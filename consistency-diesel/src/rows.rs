@@ -60,10 +60,11 @@ pub(crate) type RenewedColumns = (BigInt, BigInt);
 /// Columns of a row whose lease has ended.
 pub(crate) type ExpiredColumns = (BigInt, Text, Text, Text, BigInt, BigInt);
 
+/// A row whose lease has ended, as it is read.
+pub(crate) type ExpiredRow = (i64, String, String, String, i64, i64);
+
 /// A row whose lease has ended, with its new state.
-pub(crate) fn rescued(
-    (id, task_id, method_name, node, state, lost_times): (i64, String, String, String, i64, i64),
-) -> Rescued {
+pub(crate) fn rescued((id, task_id, method_name, node, state, lost_times): ExpiredRow) -> Rescued {
     Rescued { id, task_id, method_name, node, state: known_state(state), lost_times }
 }
 

@@ -96,7 +96,8 @@ impl<C: TaskConnection> TestOutboxBuilder<C> {
         let gate = WriteGate::new(C::DIALECT.kind, busy_wait);
         let hand_off = EnqueueOnly::new(rules);
         let run = TestRun { registry, names, state: self.state, settings, hand_off, inline: self.inline };
-        let outbox = Outbox::new(Role::Test(run), C::DIALECT.kind, NeededType::of::<C>(), busy_wait, Arc::new(gate));
+        let outbox =
+            Outbox::new(Role::Test(Box::new(run)), C::DIALECT.kind, NeededType::of::<C>(), busy_wait, Arc::new(gate));
         Ok(TestOutbox { outbox })
     }
 }

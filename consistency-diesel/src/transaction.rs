@@ -12,6 +12,7 @@ use consistency_core::store::{LeaseId, TransactionOutcome};
 use consistency_core::task::TxParts;
 use diesel::connection::{AnsiTransactionManager, TransactionManager, TransactionManagerStatus};
 use diesel::result::{Error, QueryResult};
+use parking_lot::MutexGuard;
 
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
@@ -35,8 +36,7 @@ where
     C: TaskConnection,
     E: From<Error>,
 {
-    let _turn = opening.gate.and_then(WriteGate::enter);
-    let base = begin(conn, opening)?;
+    let (base, _turn) = begin(conn, opening)?;
     let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), base);
     let worked = catch_unwind(AssertUnwindSafe(|| work(&mut TaskTx { conn: &mut *conn, scope: &mut scope })));
     match worked {
@@ -66,9 +66,8 @@ pub(crate) fn run_task<C: TaskConnection>(
     opening: Opening<'_>,
     body: &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>,
 ) -> TransactionOutcome {
-    let _turn = opening.gate.and_then(WriteGate::enter);
-    let base = match begin(conn, opening) {
-        Ok(base) => base,
+    let (base, _turn) = match begin(conn, opening) {
+        Ok(begun) => begun,
         Err(error) => return TransactionOutcome::NotStarted(store_error(error)),
     };
     let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), base);
@@ -94,9 +93,14 @@ pub(crate) struct Opening<'a> {
     pub(crate) inside_another: bool,
 }
 
-/// BEGIN, and the proof set; returns how many levels were open before. On SQLite with the write lock taken first, waited
-/// for up to `busy_wait`: a transaction that starts by reading could not wait for it later.
-fn begin<C: TaskConnection>(conn: &mut C, opening: Opening<'_>) -> QueryResult<usize> {
+/// BEGIN, and the proof set; returns how many levels were open before, and the turn among SQLite's writers, to be kept until
+/// the end. On SQLite with the write lock taken first, waited for up to `busy_wait`: a transaction that starts by reading
+/// could not wait for it later.
+fn begin<'a, C: TaskConnection>(
+    conn: &mut C,
+    opening: Opening<'a>,
+) -> QueryResult<(usize, Option<MutexGuard<'a, ()>>)> {
+    // Looked at before the turn is waited for: who is ahead may wait for the lock of this very connection.
     match conn.healthy_depth() {
         Some(0) => {}
         Some(open) if opening.inside_another => {
@@ -105,13 +109,16 @@ fn begin<C: TaskConnection>(conn: &mut C, opening: Opening<'_>) -> QueryResult<u
                 conn.batch_execute("SET LOCAL consistency.proof = 'open'")?;
             }
             proof::set(conn, open as usize).inspect_err(|_| roll_back(conn, open as usize))?;
-            return Ok(open as usize);
+            return Ok((open as usize, None));
         }
         Some(_) => return Err(TransactionError::AlreadyOpen.into()),
         None => return Err(TransactionError::BrokenConnection.into()),
     }
+    let turn = opening.gate.and_then(WriteGate::enter);
     match C::DIALECT.kind {
-        Kind::Postgres => AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN; SET LOCAL consistency.proof = 'open'")?,
+        Kind::Postgres => {
+            AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN; SET LOCAL consistency.proof = 'open'")?
+        }
         Kind::Mysql => {
             AnsiTransactionManager::begin_transaction_sql(conn, "START TRANSACTION; SAVEPOINT consistency_proof_0")?;
         }
@@ -128,7 +135,7 @@ fn begin<C: TaskConnection>(conn: &mut C, opening: Opening<'_>) -> QueryResult<u
             proof::set(conn, 0).inspect_err(|_| roll_back(conn, 0))?;
         }
     }
-    Ok(0)
+    Ok((0, turn))
 }
 
 /// Proof, completion, flush, COMMIT, hand-off. `None` when `complete` found the lease lost; everything is rolled back then,

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use consistency_core::store::Settled;
+use consistency_diesel::store_access::claim_on;
 use consistency_tests::backend::Backend;
 use consistency_tests::contract::steps::{BUDGET, Claim, LONG, SHORT, claim, handles, insert, rows, settle, success};
 use consistency_tests::database::Database;
@@ -11,7 +12,6 @@ use consistency_tests::for_each_database;
 use consistency_tests::store_under_test::{DatabaseStore, StoreUnderTest};
 use diesel::Connection;
 use diesel::connection::SimpleConnection;
-use consistency_diesel::store_access::claim_on;
 
 for_each_database! {
     fn everybody_else_goes_on_with_the_other_rows(database: &Database) {

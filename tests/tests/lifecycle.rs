@@ -98,7 +98,7 @@ for_each_database! {
         let stage = Stage::with(database, |builder| builder.only([slow::NAME]).inject(release.clone()));
         let task_id = stage.commit::<Conn>(slow());
         stage.probe.wait_for(1);
-        assert_eq!(stage.outbox.running().iter().map(|running| running.task_id.clone()).collect::<Vec<_>>(), [task_id.clone()]);
+        assert_eq!(stage.outbox.running().iter().map(|running| running.task_id.clone()).collect::<Vec<_>>(), std::slice::from_ref(&task_id));
         std::thread::scope(|scope| {
             let stopping = scope.spawn(|| stage.outbox.shutdown_blocking());
             assert!(!stopping.is_finished());

@@ -1,6 +1,6 @@
 //! A transaction that is open already: refused with a hint by `transaction`, and what `join` is for.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consistency_core::state::State;
 use consistency_diesel::error::TransactionError;
@@ -10,6 +10,9 @@ use consistency_tests::for_each_database;
 use consistency_tests::stage::{Probe, Stage, business, give_up};
 use diesel::connection::SimpleConnection;
 use diesel::prelude::*;
+
+/// Far below `busy_wait`, which is 10 s.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 #[consistency_task]
 fn note(text: String, #[inject] probe: &Probe) {
@@ -27,6 +30,7 @@ for_each_database! {
         conn.transaction(|conn| {
             diesel::insert_into(business::table).values((business::id.eq(1), business::name.eq("kept"))).execute(conn)?;
             let mut called = false;
+            let asked = Instant::now();
             let refused = stage.outbox.transaction(conn, |tx| {
                 called = true;
                 tx.enqueue(text("never"))
@@ -35,6 +39,7 @@ for_each_database! {
             assert!(matches!(TransactionError::of(&error), Some(TransactionError::AlreadyOpen)), "{error}");
             let message = error.to_string();
             assert!(message.contains("already open") && message.contains("join"), "{message}");
+            assert!(asked.elapsed() < AT_ONCE, "it waited for the lock of its own connection: {:?}", asked.elapsed());
             assert!(!called, "the closure ran although there was no transaction for it");
             QueryResult::Ok(())
         }).unwrap();
@@ -50,8 +55,10 @@ for_each_database! {
         let mut conn = database.connection::<Conn>();
         stage.outbox.transaction(&mut conn, |tx| {
             let conn: &mut Conn = tx;
+            let asked = Instant::now();
             let error = stage.outbox.transaction(conn, |tx| tx.enqueue(text("never"))).unwrap_err();
             assert!(matches!(TransactionError::of(&error), Some(TransactionError::AlreadyOpen)), "{error}");
+            assert!(asked.elapsed() < AT_ONCE, "it waited for its own lock: {:?}", asked.elapsed());
             tx.enqueue(text("outer"))
         }).unwrap();
         stage.recorder.wait_for_count(1, State::Succeeded);

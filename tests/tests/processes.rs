@@ -56,7 +56,7 @@ for_each_database! {
         let outbox = database.outbox().enqueue_only().start_blocking().unwrap();
         let (early, late) = (0..tasks / 2, tasks / 2..tasks);
         store_all::<Conn>(database, &outbox, early.map(record));
-        let workers: Vec<_> = (0..4).map(|_| WorkerProcess::start(WORKER, database, &["slots=4"])).collect();
+        let workers: Vec<_> = (0..4).map(|_| WorkerProcess::start(WORKER, database, &["slots=4", "batch=50"])).collect();
         for worker in &workers {
             worker.wait_for_line("started");
         }

@@ -1,5 +1,7 @@
 //! The program from outside: its exit codes, its complaints, a second start, and RabbitMQ in the carrier's place.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails that way")]
+
 mod program;
 
 use std::collections::HashSet;

@@ -1,5 +1,7 @@
 //! Kills the program at twenty random moments and starts it again each time: no order is lost, none is delivered twice.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails that way")]
+
 mod program;
 
 use std::collections::HashSet;

@@ -16,7 +16,8 @@ pub fn renewing_extends_exactly_the_leases_asked_for(on: &dyn StoreUnderTest) {
     let kept = [tasks[2].lease, tasks[0].lease];
     let mut renewed = on.store().renew(&kept, LONG).unwrap();
     renewed.sort_by_key(|renewed| renewed.id);
-    let expected = [&tasks[0], &tasks[2]].map(|task| Renewed { id: task.lease.id, cancel_requested: false, extended: true });
+    let expected =
+        [&tasks[0], &tasks[2]].map(|task| Renewed { id: task.lease.id, cancel_requested: false, extended: true });
     assert_eq!(renewed, expected);
     assert_eq!(rescue_one(on).id, tasks[1].lease.id);
     let_short_leases_end(on);

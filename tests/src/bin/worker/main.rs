@@ -1,6 +1,6 @@
 //! A worker process: serves the tasks of `tasks.rs` until its standard input closes.
 //!
-//! `worker URL [slots=N] [lease_ms=N] [stay]`
+//! `worker URL [slots=N] [batch=N] [lease_ms=N] [stay]`
 
 // A panic is how a test speaks.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -28,6 +28,7 @@ fn main() {
         .inject(Effects::new(&url))
         .inject(Staying(rest.iter().any(|argument| argument == "stay")))
         .concurrency(usize::try_from(number("slots", 8)).expect("a number of slots"))
+        .claim_batch(usize::try_from(number("batch", 1000)).expect("a number of rows"))
         .poll_interval(Duration::from_millis(50))
         .lease(lease)
         .heartbeat(lease / 4)
