@@ -103,6 +103,8 @@ pub(crate) fn call(task: &Task, names: &Names) -> TokenStream {
     };
     quote! {
         #(#cfg)* #(#docs)* #(#hidden)* #(#allow)*
+        // Said once, about the function itself.
+        #[allow(clippy::too_many_arguments)]
         #visibility fn #name(#(#idents: #types),*) -> #krate::__private::Call {
             #body
         }

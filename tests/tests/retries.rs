@@ -151,7 +151,7 @@ for_each_database! {
         let row = database.row(&task_id);
         assert_eq!((row.state(), row.execute_times, row.error_message.as_deref()), (State::Dead, 3, Some("no 3")));
         assert_eq!(probe.notes(), ["attempt 1", "attempt 2", "attempt 3"]);
-        assert_eq!(database.texts("SELECT task_id AS value FROM consistency_task_failed"), [task_id.clone()]);
+        assert_eq!(database.texts("SELECT task_id AS value FROM consistency_task_failed"), std::slice::from_ref(&task_id));
 
         probe.go.raise();
         retry_by_hand(database, &format!("task_id = '{task_id}'"));

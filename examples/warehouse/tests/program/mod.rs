@@ -1,7 +1,6 @@
 //! The program as a test runs it: an orders file, a start, its end or a kill, and nothing left behind.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, dead_code, reason = "a test fails that way, and uses what it needs")]
-
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails that way")]
 // Each test file uses a part of it.
 #![allow(dead_code)]
 

@@ -27,8 +27,10 @@ pub(crate) fn stay(
     #[context] cx: &TaskContext,
 ) -> QueryResult<()> {
     println!("running {number}");
-    while staying.0 {
-        std::thread::park();
+    if staying.0 {
+        loop {
+            std::thread::park();
+        }
     }
     effects.append(number, cx.attempt(), cx.node())
 }
