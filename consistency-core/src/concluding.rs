@@ -65,13 +65,13 @@ impl Executor {
                 }
                 started.finished();
             }
-            TransactionOutcome::NotStarted(error) => {
+            TransactionOutcome::NotStarted(error) | TransactionOutcome::RolledBack(error) => {
                 self.events
-                    .emit(Event::StoreTrouble { doing: "open a transaction for a task", error: error.to_string() });
+                    .emit(Event::StoreTrouble { doing: "run a task in a transaction", error: error.to_string() });
                 if started.running.gate.take() {
                     let mut settlement = started.running.task.released();
                     settlement.due_in = Some(self.settings.poll_interval);
-                    self.put_back(settlement, "no transaction could be opened", started.done.clone());
+                    self.put_back(settlement, "its transaction could not be opened or committed", started.done.clone());
                     self.ledger.end(lease);
                 } else {
                     started.finished();

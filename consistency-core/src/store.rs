@@ -338,4 +338,7 @@ pub enum TransactionOutcome {
     LeaseLost,
     /// No transaction could be opened; the body did not start.
     NotStarted(StoreError),
+    /// The body succeeded, but a passing fault of the database (a deadlock, a serialization failure) undid it; nothing is
+    /// left, and the row waits for its settlement.
+    RolledBack(StoreError),
 }

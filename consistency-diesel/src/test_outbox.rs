@@ -230,7 +230,9 @@ impl TestRun {
                     }
                     TransactionOutcome::Failed(error) => Err(error),
                     TransactionOutcome::LeaseLost => Err(TaskError::message("the body changed its own row")),
-                    TransactionOutcome::NotStarted(error) => Err(TaskError::new(error)),
+                    TransactionOutcome::NotStarted(error) | TransactionOutcome::RolledBack(error) => {
+                        Err(TaskError::new(error))
+                    }
                 }
             }
         };

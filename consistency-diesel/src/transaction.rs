@@ -16,7 +16,7 @@ use parking_lot::MutexGuard;
 
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
-use crate::error::{TransactionError, is_disconnected, is_locked, store_error};
+use crate::error::{TransactionError, is_disconnected, is_locked, is_transient, store_error};
 use crate::insert::{Lessor, insert_buffered, insert_keyed};
 use crate::operations::complete;
 use crate::proof;
@@ -78,6 +78,9 @@ pub(crate) fn run_task<C: TaskConnection>(
     match finish(conn, hand_off, scope, false, |conn| complete(conn, lease, charge)) {
         Ok(Some(_)) => TransactionOutcome::Committed,
         Ok(None) => TransactionOutcome::LeaseLost,
+        // Not the task's fault: it costs no attempt. An unknown outcome of COMMIT is no passing fault; its settlement finds
+        // out whether the row is done.
+        Err(error) if is_transient(&error) => TransactionOutcome::RolledBack(store_error(error)),
         Err(error) => TransactionOutcome::Failed(TaskError::new(error)),
     }
 }

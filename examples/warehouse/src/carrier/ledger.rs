@@ -119,6 +119,8 @@ fn open_appending(path: &Path) -> Result<(File, String)> {
     let name = path.display();
     let file =
         OpenOptions::new().create(true).append(true).open(path).with_context(|| format!("cannot write {name}"))?;
+    // A carrier whose parent was killed may still be writing its last line: wait for its end.
+    file.lock().with_context(|| format!("cannot lock {name}"))?;
     let mut text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
     if whole < text.len() {
