@@ -7,6 +7,7 @@ mod program;
 use std::collections::HashSet;
 use std::net::TcpStream;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use consistency_tests::for_each_database;
 use lapin::options::{BasicAckOptions, BasicGetOptions};
@@ -70,9 +71,13 @@ async fn take_messages(url: &str, wanted: &HashSet<String>) -> Vec<(String, serd
     taken
 }
 
+static BROKER: Mutex<()> = Mutex::new(());
+
 for_each_database! {
     fn rabbitmq_takes_the_carriers_place(database: &consistency_tests::database::Database) {
         let Some(url) = broker() else { return };
+        // One queue for all: two tests at once would hold one another's messages.
+        let _alone = BROKER.lock().unwrap_or_else(PoisonError::into_inner);
         let stage = Stage::with_orders(AMQP_ORDERS);
         let ended = stage.start(&database.url(), &["--amqp", &url]).wait();
         assert!(ended.status.success(), "{}: {}\n{}", ended.status, ended.errors, ended.output);
