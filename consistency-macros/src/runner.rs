@@ -16,7 +16,7 @@ pub(crate) fn runner(task: &Task, names: &Names) -> TokenStream {
     let cfg = &task.written.attributes.cfg;
     let runner = &names.runner;
     let attempt = local("attempt");
-    let assertions = assertions(task, &private);
+    let assertions = assertions(task, names, &private);
     let steps = steps(task, names, &private, &attempt);
     let outcome = quote!(::core::result::Result<(), #private::TaskError>);
     if task.transaction().is_some() {
@@ -54,8 +54,20 @@ pub(crate) fn runner(task: &Task, names: &Names) -> TokenStream {
 }
 
 /// Asks once for each stored type whether it can be stored; see the core's `storage_probe` for why only here.
-fn assertions(task: &Task, private: &TokenStream) -> TokenStream {
+///
+/// A default name is as long as its module path, which only the compiler knows, so its length is checked here too.
+fn assertions(task: &Task, names: &Names, private: &TokenStream) -> TokenStream {
     let mut assertions = TokenStream::new();
+    if task.options.name.is_none() {
+        let name = &names.default_name;
+        let at = located(task.written.signature.ident.span());
+        assertions.extend(quote_spanned! {at=>
+            const _: () = ::core::assert!(
+                #name.len() <= 200,
+                "the default name of this task is longer than 200 bytes: give it one with `name = \"..\"`"
+            );
+        });
+    }
     for parameter in &task.parameters {
         if let Role::Stored { form, .. } = &parameter.role {
             let owned = &form.owned;
