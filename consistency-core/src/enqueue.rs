@@ -180,11 +180,6 @@ impl EnqueueScope {
         self.stored_pending
     }
 
-    /// The buffered rows not yet taken.
-    pub fn buffered(&self) -> &[NewTask] {
-        &self.buffer
-    }
-
     /// Takes the buffered rows for the flush.
     pub fn take_buffered(&mut self) -> Vec<NewTask> {
         std::mem::take(&mut self.buffer)
