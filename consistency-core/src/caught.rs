@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::FutureExt;
 
+use crate::enqueue::EnqueueScope;
 use crate::error::TaskError;
-use crate::task::{Attempt, BoxFuture, TxParts};
+use crate::task::{Attempt, BoxFuture, TxFuture, TxParts};
 
 /// Runs an `async` body to its end; a panic is an error.
 pub async fn caught(body: BoxFuture) -> Result<(), TaskError> {
@@ -21,13 +22,31 @@ pub fn caught_blocking(body: impl FnOnce() -> Result<(), TaskError>) -> Result<(
 /// Runs a `#[tx]` body to its end; what it enqueued through its context is stored with the transaction.
 pub fn caught_transactional(
     run: fn(Attempt, TxParts<'_>) -> Result<(), TaskError>,
-    attempt: &Attempt,
+    attempt: Attempt,
     parts: TxParts<'_>,
 ) -> Result<(), TaskError> {
     let TxParts { connection, scope } = parts;
     caught_blocking(|| run(attempt.clone(), TxParts { connection, scope: &mut *scope }))?;
-    scope.store_before_commit(attempt.context.take_follow_ups());
+    store_follow_ups(&attempt, scope);
     Ok(())
+}
+
+/// Runs an `async` `#[tx]` body to its end; what it enqueued through its context is stored with the transaction.
+pub async fn caught_async_transactional(
+    run: for<'a> fn(Attempt, TxParts<'a>) -> TxFuture<'a>,
+    attempt: Attempt,
+    parts: TxParts<'_>,
+) -> Result<(), TaskError> {
+    let TxParts { connection, scope } = parts;
+    // The function itself only boxes a future, but it is the user's crate that does it.
+    let body = async { run(attempt.clone(), TxParts { connection, scope: &mut *scope }).await };
+    AssertUnwindSafe(body).catch_unwind().await.unwrap_or_else(|payload| Err(panicked(payload)))?;
+    store_follow_ups(&attempt, scope);
+    Ok(())
+}
+
+fn store_follow_ups(attempt: &Attempt, scope: &mut EnqueueScope) {
+    scope.store_before_commit(attempt.context.take_follow_ups());
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> TaskError {

@@ -21,7 +21,7 @@ const PASSED_OVER_WAKE: Duration = Duration::from_millis(20);
 
 impl Started {
     /// Says that nothing is left to be written, to whoever waits for it.
-    fn finished(&self) {
+    pub(crate) fn finished(&self) {
         if let Some(done) = &self.done {
             done.set();
         }

@@ -11,6 +11,7 @@ use crate::executor::Executor;
 use crate::lane::{Held, Lane};
 use crate::ledger::Lease;
 use crate::pause::Pause;
+use crate::polling::Pace;
 use crate::signal::Signal;
 use crate::store::{ClaimRequest, Head};
 
@@ -35,6 +36,10 @@ pub(crate) struct Dispatcher {
 
 /// What one look at the table found.
 struct Round {
+    /// A look was made: there was room for rows.
+    looked: bool,
+    /// Rows were taken.
+    claimed: bool,
     /// Rows were left behind although there was room for more.
     again: bool,
     /// Time until the next row is due.
@@ -48,11 +53,11 @@ impl Dispatcher {
     pub(crate) fn run(self) {
         let settings = Arc::clone(&self.executor.settings);
         let names: Vec<String> = self.executor.registry.names().map(str::to_owned).collect();
-        let mut next_rescue = Instant::now();
+        let mut pace = Pace::new(settings.poll_interval, settings.lease);
         let mut next_unknown = Instant::now();
         let mut trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
         while !self.stopping.load(Ordering::Acquire) {
-            let round = self.rescue(&mut next_rescue).and_then(|()| self.round(&names));
+            let round = self.rescue(&mut pace).and_then(|()| self.round(&names));
             let wait = match round {
                 Ok(round) => {
                     trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -61,7 +66,7 @@ impl Dispatcher {
                         next_unknown = Instant::now() + UNKNOWN_NAMES_EVERY;
                         self.report_unknown(&names);
                     }
-                    if round.again { Duration::ZERO } else { self.idle_wait(round.next_due, next_rescue) }
+                    next_wait(&mut pace, &round)
                 }
                 Err(error) => {
                     self.executor
@@ -70,23 +75,15 @@ impl Dispatcher {
                     trouble.next_length()
                 }
             };
-            if !wait.is_zero() {
-                self.wake.wait(wait.min(settings.poll_interval));
+            if !wait.is_zero() && self.wake.wait(wait.min(settings.poll_interval)) {
+                pace.announced();
             }
         }
     }
 
-    /// The time to the next look: the poll interval with jitter, or sooner when a row is known to be due.
-    fn idle_wait(&self, next_due: Option<Duration>, next_rescue: Instant) -> Duration {
-        let poll = self.executor.settings.poll_interval.mul_f64(rand::random_range(0.9..=1.0));
-        let to_rescue = next_rescue.saturating_duration_since(Instant::now());
-        let to_due = next_due.map_or(poll, |due| due.max(Duration::from_millis(1)));
-        // Never zero, so that a wake-up raised meanwhile is consumed.
-        poll.min(to_due).min(to_rescue).max(Duration::from_micros(100))
-    }
-
-    fn rescue(&self, next_rescue: &mut Instant) -> Result<(), StoreError> {
-        if Instant::now() < *next_rescue {
+    /// Takes rows back whose lease has ended, where that is due. It goes with a look, which finds what it took back.
+    fn rescue(&self, pace: &mut Pace) -> Result<(), StoreError> {
+        if !pace.rescue_is_due(Instant::now()) {
             return Ok(());
         }
         let settings = &self.executor.settings;
@@ -94,6 +91,9 @@ impl Dispatcher {
         loop {
             let rescued = self.executor.store.rescue(settings.crash_budget, RESCUE_BATCH)?;
             let full = rescued.len() == RESCUE_BATCH;
+            if !rescued.is_empty() {
+                pace.announced();
+            }
             for row in rescued {
                 self.executor.events.emit(Event::Rescued {
                     id: row.id,
@@ -107,12 +107,12 @@ impl Dispatcher {
                 break;
             }
         }
-        *next_rescue = Instant::now() + settings.poll_interval;
+        pace.rescued(Instant::now());
         Ok(())
     }
 
     fn round(&self, names: &[String]) -> Result<Round, StoreError> {
-        let mut round = Round { again: false, next_due: None, passed_over: false };
+        let mut round = Round { looked: false, claimed: false, again: false, next_due: None, passed_over: false };
         self.start_waiting();
         let all = || self.lanes.iter().chain(&self.serial_lanes);
         if self.executor.settler.waiting() > UNSETTLED_MAX || all().all(|lane| lane.room() == 0) {
@@ -125,6 +125,7 @@ impl Dispatcher {
         }
         let queues: Vec<String> = self.lanes.iter().map(|lane| lane.queue().to_owned()).collect();
         let mut heads = self.executor.store.look(&queues)?;
+        round.looked = true;
         heads.sort_by_key(|head| head.priority);
         for (lanes, serial) in [(&self.lanes, false), (&self.serial_lanes, true)] {
             for lane in lanes {
@@ -166,6 +167,7 @@ impl Dispatcher {
             };
             let sent = Instant::now();
             let claimed = self.executor.store.claim(&request)?;
+            round.claimed |= !claimed.is_empty();
             if claimed.len() == limit {
                 left_behind = true;
                 round.again |= lane.room() > 0;
@@ -206,5 +208,21 @@ impl Dispatcher {
                     .emit(Event::StoreTrouble { doing: "look for unknown names", error: error.to_string() });
             }
         }
+    }
+}
+
+/// The wait after a round; none where it left rows behind that there is room for.
+fn next_wait(pace: &mut Pace, round: &Round) -> Duration {
+    let chance = rand::random_range(0.0..=1.0);
+    if round.looked {
+        pace.looked(round.claimed);
+    }
+    if round.again {
+        pace.announced();
+        Duration::ZERO
+    } else if round.looked {
+        pace.next_wait(round.next_due, chance)
+    } else {
+        pace.wait_for_room(chance)
     }
 }

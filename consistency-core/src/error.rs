@@ -294,7 +294,8 @@ pub enum Problem {
     },
     /// A task's `#[tx]` parameter is for another kind of connection.
     #[error(
-        "task `{task}` ({place}) takes a `{wanted}`, but this outbox runs on `{found}`; leave it out with `only([..])` or change its `#[tx]` parameter"
+        "task `{task}` ({place}) takes a `{wanted}`, but this outbox runs on `{}`; leave it out with `only([..])` or change its `#[tx]` parameter",
+        found.join("` and `")
     )]
     WrongConnection {
         /// The task's name.
@@ -303,8 +304,8 @@ pub enum Problem {
         place: String,
         /// The connection type the task takes.
         wanted: &'static str,
-        /// The connection type of this outbox.
-        found: &'static str,
+        /// The connection types of this outbox.
+        found: Vec<&'static str>,
     },
     /// A name in `only` or `expect_tasks` belongs to no registered function.
     #[error(

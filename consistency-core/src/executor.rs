@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use futures_util::future::{AbortHandle, Abortable};
+use futures_util::FutureExt;
+use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
 use parking_lot::Mutex;
 use tracing::Instrument;
 
 use crate::bodies::Bodies;
-use crate::caught::{caught, caught_blocking, caught_transactional};
+use crate::caught::{caught, caught_async_transactional, caught_blocking, caught_transactional};
 use crate::dispatch::HandOff;
 use crate::enqueue::EnqueueRules;
-use crate::error::TaskError;
+use crate::error::{StoreError, TaskError};
 use crate::event::Events;
 use crate::inject::InjectedState;
 use crate::lane::{Held, Slot};
@@ -21,13 +22,28 @@ use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::settler::{Done, Settler};
 use crate::signal::Signal;
-use crate::starting::{DroppedBody, Unstarted};
-use crate::store::{ClaimedTask, Store, TransactionOutcome};
-use crate::task::{Attempt, Body, TxParts};
+use crate::starting::{DroppedBody, Started, Unstarted};
+use crate::store::{ClaimedTask, OutcomeFuture, Store, TransactionOutcome};
+use crate::task::{Attempt, Body, NeededType, TxBody, TxFuture, TxParts, tx_body};
 
 /// Opens a transaction for a row, runs the body in it and completes the row with it.
-pub type Transact<'a> =
-    dyn FnMut(&ClaimedTask, &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>) -> TransactionOutcome + 'a;
+pub trait Transact: Send {
+    /// Does so. On a blocking connection the future is ready when it is first polled.
+    fn transact<'a>(&'a mut self, task: &'a ClaimedTask, body: &'a mut TxBody<'_>) -> OutcomeFuture<'a>;
+}
+
+/// Transactions on the store's own connections.
+struct OwnConnection<'e> {
+    store: &'e dyn Store,
+    connection: NeededType,
+    hand_off: &'e dyn HandOff,
+}
+
+impl Transact for OwnConnection<'_> {
+    fn transact<'a>(&'a mut self, task: &'a ClaimedTask, body: &'a mut TxBody<'_>) -> OutcomeFuture<'a> {
+        self.store.run_in_transaction(self.connection, task.lease, task.charge_when_run(), self.hand_off, body)
+    }
+}
 
 /// Runs claimed rows.
 pub struct Executor {
@@ -60,17 +76,18 @@ impl Executor {
         let executor = Arc::clone(self);
         let hand_off = Arc::clone(hand_off);
         let unstarted = Unstarted { executor: Arc::clone(self), held: Some(held) };
-        match unstarted.body() {
-            Some(Body::Async(_)) => self.bodies.spawn(async move {
+        if unstarted.body().is_some_and(Body::is_async) {
+            self.bodies.spawn(async move {
                 if let Some(held) = unstarted.take() {
                     executor.drive_async(held, slot, hand_off).await;
                 }
-            }),
-            _ => self.bodies.spawn_blocking(move || {
+            });
+        } else {
+            self.bodies.spawn_blocking(move || {
                 if let Some(held) = unstarted.take() {
                     executor.drive_blocking(held, slot, hand_off);
                 }
-            }),
+            });
         }
     }
 
@@ -78,10 +95,10 @@ impl Executor {
         let mut next = Some(first);
         let mut in_a_row = 0_u32;
         while let Some(held) = next {
-            let Some(Body::Async(run)) = self.body(&held.task) else {
+            if !self.body(&held.task).is_some_and(Body::is_async) {
                 return self.drive(held, slot, &hand_off);
-            };
-            self.run_async(held, run, &slot).await;
+            }
+            self.run_async(held, Some(&slot), &*hand_off, None).await;
             next = slot.next();
             // Bodies that never wait must not keep the application's other futures from running.
             in_a_row += 1;
@@ -94,7 +111,7 @@ impl Executor {
     fn drive_blocking(self: Arc<Self>, first: Held, slot: Slot, hand_off: Arc<dyn HandOff>) {
         let mut next = Some(first);
         while let Some(held) = next {
-            if let Some(Body::Async(_)) = self.body(&held.task) {
+            if self.body(&held.task).is_some_and(Body::is_async) {
                 return self.drive(held, slot, &hand_off);
             }
             self.run_blocking(held, Some(&slot), &*hand_off, None);
@@ -105,46 +122,93 @@ impl Executor {
     /// Runs `held` on this thread, which must be outside any Tokio runtime, and waits until its outcome is written.
     pub fn run_inline(&self, held: Held, hand_off: &dyn HandOff) {
         let done = Arc::new(Done::default());
-        match self.body(&held.task) {
-            Some(Body::Async(run)) => {
-                let Some(started) = self.start(held, None, None, Some(Arc::clone(&done))) else { return };
-                let outcome =
-                    self.bodies.block_on(caught(run(started.attempt.clone())).instrument(started.span.clone()));
-                self.conclude(&started, outcome);
-            }
-            _ => self.run_blocking(held, None, hand_off, Some(Arc::clone(&done))),
+        if self.body(&held.task).is_some_and(Body::is_async) {
+            self.bodies.block_on(self.run_async(held, None, hand_off, Some(Arc::clone(&done))));
+        } else {
+            self.run_blocking(held, None, hand_off, Some(Arc::clone(&done)));
         }
         done.wait(self.settings.busy_wait);
     }
 
-    async fn run_async(&self, held: Held, run: fn(Attempt) -> crate::task::BoxFuture, slot: &Slot) {
+    /// Runs `held` as part of the caller's future, a blocking body on a thread of its own, and waits until its outcome is
+    /// written.
+    pub async fn run_inline_async(self: &Arc<Self>, held: Held, hand_off: &Arc<dyn HandOff>) {
+        if self.body(&held.task).is_some_and(Body::is_async) {
+            let done = Arc::new(Done::default());
+            self.run_async(held, None, &**hand_off, Some(Arc::clone(&done))).await;
+            return done.wait_async(self.settings.busy_wait).await;
+        }
+        let (ended, end) = tokio::sync::oneshot::channel();
+        let (unstarted, hand_off) = (Unstarted { executor: Arc::clone(self), held: Some(held) }, Arc::clone(hand_off));
+        self.bodies.spawn_blocking(move || {
+            let executor = Arc::clone(&unstarted.executor);
+            if let Some(held) = unstarted.take() {
+                executor.run_inline(held, &*hand_off);
+            }
+            // The caller may have gone.
+            ended.send(()).ok();
+        });
+        // An error means that the thread never came; the row was put back.
+        end.await.ok();
+    }
+
+    async fn run_async(&self, held: Held, slot: Option<&Slot>, hand_off: &dyn HandOff, done: Option<Arc<Done>>) {
+        let body = self.body(&held.task);
         let (abort, registration) = AbortHandle::new_pair();
-        let Some(started) = self.start(held, Some(slot), Some(abort), None) else { return };
+        let Some(started) = self.start(held, slot, Some(abort), done) else { return };
         let dropped = DroppedBody { executor: self, running: &started.running };
-        let body = caught(run(started.attempt.clone())).instrument(started.span.clone());
-        // An aborted body was settled by whoever aborted it.
-        if let Ok(outcome) = Abortable::new(body, registration).await {
-            slot.lane().ran(started.running.begun.elapsed());
-            self.conclude(&started, outcome);
+        match body {
+            Some(Body::AsyncTransactional { connection, run }) => {
+                let mut own = OwnConnection { store: &*self.store, connection: connection(), hand_off };
+                self.transact_async(&started, run, &mut own, registration, slot).await;
+            }
+            Some(Body::Async(run)) => {
+                let body = caught(run(started.attempt.clone())).instrument(started.span.clone());
+                match Abortable::new(body, registration).await {
+                    Ok(outcome) => {
+                        if let Some(slot) = slot {
+                            slot.lane().ran(started.running.begun.elapsed());
+                        }
+                        self.conclude(&started, outcome);
+                    }
+                    // Settled by whoever aborted it.
+                    Err(_) => started.finished(),
+                }
+            }
+            // `drive` sends the others elsewhere.
+            _ => self.conclude(&started, Err(TaskError::message("this process has no async function of that name"))),
         }
         drop(dropped);
+    }
+
+    async fn transact_async(
+        &self,
+        started: &Started,
+        run: for<'a> fn(Attempt, TxParts<'a>) -> TxFuture<'a>,
+        transact: &mut dyn Transact,
+        registration: AbortRegistration,
+        slot: Option<&Slot>,
+    ) {
+        let mut body = tx_body(|parts| match self.enter_transaction(started) {
+            Ok(()) => Box::pin(caught_async_transactional(run, started.attempt.clone(), parts)),
+            Err(error) => Box::pin(std::future::ready(Err(error))),
+        });
+        let work = transact.transact(&started.running.task, &mut body).instrument(started.span.clone());
+        match Abortable::new(work, registration).await {
+            Ok(outcome) => self.conclude_transaction(started, outcome, slot),
+            Err(_) => started.finished(),
+        }
     }
 
     fn run_blocking(&self, held: Held, slot: Option<&Slot>, hand_off: &dyn HandOff, done: Option<Arc<Done>>) {
         let body = self.body(&held.task);
         let Some(started) = self.start(held, slot, None, done) else { return };
         let _span = started.span.enter();
-        let attempt = started.attempt.clone();
         let outcome = match body {
-            Some(Body::Blocking(run)) => caught_blocking(|| run(attempt)),
-            Some(Body::Transactional { run, .. }) => {
-                let task = &started.running.task;
-                let mut body = |parts: TxParts<'_>| {
-                    self.enter_transaction(&started)?;
-                    caught_transactional(run, &attempt, parts)
-                };
-                let outcome = self.store.run_in_transaction(task.lease, task.charge_when_run(), hand_off, &mut body);
-                return self.conclude_transaction(&started, outcome, slot);
+            Some(Body::Blocking(run)) => caught_blocking(|| run(started.attempt.clone())),
+            Some(Body::Transactional { connection, run }) => {
+                let mut own = OwnConnection { store: &*self.store, connection: connection(), hand_off };
+                return self.transact(&started, run, &mut own, slot);
             }
             // Claims ask only for names this process knows, and `drive` sends the others elsewhere.
             _ => Err(TaskError::message("this process has no blocking function of that name")),
@@ -155,21 +219,43 @@ impl Executor {
         self.conclude(&started, outcome);
     }
 
-    /// Runs a transactional task in a transaction that `transact` opens on the caller's connection.
-    pub fn run_transaction_on_caller(&self, held: Held, transact: &mut Transact<'_>) {
+    fn transact(
+        &self,
+        started: &Started,
+        run: fn(Attempt, TxParts<'_>) -> Result<(), TaskError>,
+        transact: &mut dyn Transact,
+        slot: Option<&Slot>,
+    ) {
+        let mut body = tx_body(|parts| {
+            let run = || caught_transactional(run, started.attempt.clone(), parts);
+            Box::pin(std::future::ready(self.enter_transaction(started).and_then(|()| run())))
+        });
+        let outcome = transact.transact(&started.running.task, &mut body).now_or_never();
+        let unready = || TransactionOutcome::NotStarted(StoreError::Fatal("a blocking connection had to wait".into()));
+        self.conclude_transaction(started, outcome.unwrap_or_else(unready), slot);
+    }
+
+    /// Runs a transactional task in a transaction that `transact` opens on the caller's blocking connection.
+    pub fn run_transaction_on_caller(&self, held: Held, transact: &mut dyn Transact) {
         let Some(Body::Transactional { run, .. }) = self.body(&held.task) else { return };
         let done = Arc::new(Done::default());
         let Some(started) = self.start(held, None, None, Some(Arc::clone(&done))) else { return };
         let span = started.span.enter();
-        let attempt = started.attempt.clone();
-        let mut body = |parts: TxParts<'_>| {
-            self.enter_transaction(&started)?;
-            caught_transactional(run, &attempt, parts)
-        };
-        let outcome = transact(&started.running.task, &mut body);
+        self.transact(&started, run, transact, None);
         drop(span);
-        self.conclude_transaction(&started, outcome, None);
         done.wait(self.settings.busy_wait);
+    }
+
+    /// As [`run_transaction_on_caller`](Self::run_transaction_on_caller), on the caller's asynchronous connection.
+    pub async fn run_transaction_on_async_caller(&self, held: Held, transact: &mut dyn Transact) {
+        let Some(Body::AsyncTransactional { run, .. }) = self.body(&held.task) else { return };
+        let done = Arc::new(Done::default());
+        let (abort, registration) = AbortHandle::new_pair();
+        let Some(started) = self.start(held, None, Some(abort), Some(Arc::clone(&done))) else { return };
+        let dropped = DroppedBody { executor: self, running: &started.running };
+        self.transact_async(&started, run, transact, registration, None).await;
+        drop(dropped);
+        done.wait_async(self.settings.busy_wait).await;
     }
 
     /// The body of a row, by its stored name.

@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod new_task;
 pub mod outcome;
 pub mod pause;
+mod polling;
 pub mod registry;
 pub mod retry;
 pub mod runtime;
@@ -37,20 +38,32 @@ pub mod transaction_probe;
 /// What generated code reaches; not covered by semantic versioning.
 #[doc(hidden)]
 pub mod __private {
+    pub use crate::__register as register;
     pub use crate::arguments::{ArgumentDecoder, ArgumentEncoder, Storable};
     pub use crate::call::Call;
     pub use crate::error::TaskError;
     pub use crate::outcome::{Boxed, LocalBoxed, Plain, Returned, Shown, TaskReturn, Unfit};
+    #[cfg(feature = "linkme")]
+    pub use crate::registry::CONSISTENCY_REGISTRATIONS;
     pub use crate::registry::Registration;
     pub use crate::retry::{Backoff, BackoffShape};
     pub use crate::storage_probe::{DecodeStorable, DecodeUnstorable, EncodeStorable, EncodeUnstorable, Given, Wanted};
     pub use crate::task::{
-        Attempt, Body, BoxFuture, ExecuteMode, NeededType, RunOn, Task, TaskDefinition, TaskOptions,
-        TransactionParameter, TxParts,
+        AsyncTransactionParameter, Attempt, BlockingTransactionParameter, Body, BoxFuture, ExecuteMode, NeededType,
+        RunOn, Task, TaskDefinition, TaskOptions, TransactionParameter, TxFuture, TxParts,
     };
     pub use crate::transaction_probe::{BindOther, BindTransaction, WantedTransaction};
+    #[cfg(not(feature = "linkme"))]
     pub use inventory;
+    #[cfg(feature = "linkme")]
+    pub use linkme;
 
     /// Asks the compiler for its message when `T` cannot be stored.
     pub fn storable<T: Storable>() {}
+
+    /// Asks the compiler for its message when an `fn` cannot take the transaction `T`.
+    pub fn blocking_transaction<T: BlockingTransactionParameter>() {}
+
+    /// Asks the compiler for its message when an `async fn` cannot take the transaction `T`.
+    pub fn async_transaction<T: AsyncTransactionParameter>() {}
 }

@@ -24,7 +24,7 @@ use crate::settings::Settings;
 use crate::settler::Settler;
 use crate::signal::Signal;
 use crate::store::{ClaimedTask, Store};
-use crate::task::RunOn;
+use crate::task::{Body, RunOn};
 
 /// How often a shutdown looks whether the last attempt has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
@@ -182,7 +182,7 @@ impl Runtime {
     /// worker instead, because it cannot be blocked on there.
     pub fn run_on_caller(self: &Arc<Self>, run: CallerRun) {
         let held = Held { task: run.task, lease: run.lease };
-        let is_async = matches!(self.executor.body(&held.task), Some(crate::task::Body::Async(_)));
+        let is_async = self.executor.body(&held.task).is_some_and(Body::is_async);
         if is_async && tokio::runtime::Handle::try_current().is_ok() {
             match self.lanes.iter().find(|lane| lane.queue() == held.task.queue) {
                 Some(lane) => lane.offer(held),
@@ -192,6 +192,13 @@ impl Runtime {
         } else {
             self.executor.run_inline(held, &**self);
         }
+    }
+
+    /// Runs a committed row as part of the caller's future, before the transaction helper returns.
+    pub async fn run_on_async_caller(self: &Arc<Self>, run: CallerRun) {
+        let held = Held { task: run.task, lease: run.lease };
+        let hand_off: Arc<dyn HandOff> = Arc::clone(self) as Arc<dyn HandOff>;
+        self.executor.run_inline_async(held, &hand_off).await;
     }
 
     /// The executor, for runs on the caller's own connection.

@@ -18,11 +18,14 @@ pub struct Settings {
     pub queues: BTreeMap<String, usize>,
     /// Queues other processes serve: calls for them are stored, this process does not claim them.
     pub queues_elsewhere: BTreeSet<String>,
-    /// Longest time between two looks at the table. Default 1 s. A row another process committed starts at the latest
-    /// this long after it is due; rows of this process and known due times do not wait for it.
+    /// Longest time between two looks at the table. Default 1 s. A row another process committed is noticed at the
+    /// latest this long after it is due; rows of this process and known due times do not wait for it. Once such a row is
+    /// found, the next look follows after 20 ms, and each one after it that finds none doubles the wait, up to this one:
+    /// while rows keep coming they are found soon, and while none come a look per interval is all it costs.
     pub poll_interval: Duration,
-    /// How long a row stays ours without a heartbeat. Default 10 s: with `poll_interval`, the longest time until the tasks
-    /// of a killed process start elsewhere.
+    /// How long a row stays ours without a heartbeat. Default 10 s. Ended leases are looked for with the next look at
+    /// the table after a quarter of this, or after three `poll_interval`s if that is sooner: the tasks of a killed
+    /// process start elsewhere at the latest after a lease, a quarter of it and a `poll_interval`.
     pub lease: Duration,
     /// Time between renewals. Default 3 s; at most half of `lease`, so that one may fail.
     pub heartbeat: Duration,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
 
 use crate::error::StoreError;
 use crate::event::{AttemptInfo, Event};
@@ -34,6 +35,7 @@ pub(crate) struct Outcome {
 pub(crate) struct Done {
     state: Mutex<bool>,
     changed: Condvar,
+    told: Notify,
 }
 
 impl Done {
@@ -41,6 +43,14 @@ impl Done {
     pub(crate) fn set(&self) {
         *self.state.lock() = true;
         self.changed.notify_all();
+        // Kept for a future that comes later.
+        self.told.notify_one();
+    }
+
+    /// As [`wait`](Self::wait), for a future.
+    pub(crate) async fn wait_async(&self, timeout: Duration) {
+        // An error means that the time is over.
+        tokio::time::timeout(timeout, self.told.notified()).await.ok();
     }
 
     /// Waits until then, at most `timeout`.

@@ -95,7 +95,7 @@ impl Executor {
             context,
             begun: Instant::now(),
             limit: match definition.body {
-                Body::Transactional { .. } => WAITING_LIMIT,
+                Body::Transactional { .. } | Body::AsyncTransactional { .. } => WAITING_LIMIT,
                 Body::Async(_) | Body::Blocking(_) => self.limit(definition),
             },
             gate: Arc::new(Gate::default()),

@@ -4,6 +4,8 @@
 //! an answer and never an overwrite. Calls block and are made from the runtime's own threads. All times are the
 //! database's: callers pass durations, never clock readings.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use crate::dispatch::HandOff;
@@ -12,12 +14,12 @@ use crate::error::{StoreError, TaskError};
 use crate::new_task::{Meta, NewTask, whole_secs};
 use crate::retry::{Backoff, Decision, RetryPolicy};
 use crate::state::State;
-use crate::task::{NeededType, TxParts};
+use crate::task::{NeededType, TxBody};
 
 /// What a database does for the runtime. One contract suite checks every implementation.
 pub trait Store: Send + Sync + 'static {
-    /// The connection type that `#[tx]` tasks get, or `None` when this store runs none.
-    fn connection(&self) -> Option<NeededType>;
+    /// The connection types that `#[tx]` tasks can have; empty when this store runs none.
+    fn connections(&self) -> Vec<NeededType>;
 
     /// Inserts rows in one transaction of its own; rows marked `leased` belong to `node` for `lease`.
     ///
@@ -61,15 +63,23 @@ pub trait Store: Send + Sync + 'static {
     /// Runs `body` in a transaction that also completes the row, so that its writes and its completion commit together.
     ///
     /// The row is settled only when the answer is [`TransactionOutcome::Committed`]; in every other case nothing the body
-    /// wrote is left.
-    fn run_in_transaction(
-        &self,
+    /// wrote is left. `connection` is one of [`connections`](Self::connections), as the body takes it.
+    ///
+    /// On a blocking connection the future does all its work when it is first polled, on a thread that may block. On an
+    /// asynchronous one it is polled on the Tokio runtime of the body; dropped before its end it leaves nothing the body
+    /// wrote, unless COMMIT was under way: then all of it or nothing.
+    fn run_in_transaction<'a>(
+        &'a self,
+        connection: NeededType,
         lease: LeaseId,
         charge: i64,
-        hand_off: &dyn HandOff,
-        body: &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>,
-    ) -> TransactionOutcome;
+        hand_off: &'a dyn HandOff,
+        body: &'a mut TxBody<'_>,
+    ) -> OutcomeFuture<'a>;
 }
+
+/// What becomes of a transactional attempt, once it is known.
+pub type OutcomeFuture<'a> = Pin<Box<dyn Future<Output = TransactionOutcome> + Send + 'a>>;
 
 /// One row this node holds: its key and the fence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

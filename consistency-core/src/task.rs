@@ -142,6 +142,20 @@ pub enum RunOn {
 /// A boxed future, as an `async` body's type-erased form.
 pub type BoxFuture = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send + 'static>>;
 
+/// A boxed future inside an open transaction, as an `async` `#[tx]` body's type-erased form.
+pub type TxFuture<'a> = Pin<Box<dyn Future<Output = Result<(), TaskError>> + Send + 'a>>;
+
+/// What runs inside a transaction that a store opens: the body of one attempt, guarded against panics.
+pub type TxBody<'b> = dyn for<'a> FnMut(TxParts<'a>) -> TxFuture<'a> + Send + 'b;
+
+/// Has the compiler see that a closure gives a future that lives as long as the transaction.
+pub fn tx_body<F>(body: F) -> F
+where
+    F: for<'a> FnMut(TxParts<'a>) -> TxFuture<'a> + Send,
+{
+    body
+}
+
 /// The type-erased body of a task.
 #[derive(Debug, Clone, Copy)]
 pub enum Body {
@@ -156,6 +170,28 @@ pub enum Body {
         /// The function.
         run: fn(Attempt, TxParts<'_>) -> Result<(), TaskError>,
     },
+    /// An `async fn` with a `#[tx]` parameter, on a connection of diesel-async.
+    AsyncTransactional {
+        /// The connection type it takes.
+        connection: fn() -> NeededType,
+        /// The function.
+        run: for<'a> fn(Attempt, TxParts<'a>) -> TxFuture<'a>,
+    },
+}
+
+impl Body {
+    /// The connection type of its `#[tx]` parameter, if it has one.
+    pub fn connection(self) -> Option<NeededType> {
+        match self {
+            Body::Transactional { connection, .. } | Body::AsyncTransactional { connection, .. } => Some(connection()),
+            Body::Async(_) | Body::Blocking(_) => None,
+        }
+    }
+
+    /// Whether it runs as a future; the others run on a thread of their own.
+    pub fn is_async(self) -> bool {
+        matches!(self, Body::Async(_) | Body::AsyncTransactional { .. })
+    }
 }
 
 /// One run of one task: the stored arguments and what the body may use.
@@ -172,7 +208,7 @@ pub struct Attempt {
 /// An open transaction, taken apart so that it can pass through code that knows no database.
 pub struct TxParts<'a> {
     /// The open connection.
-    pub connection: &'a mut dyn Any,
+    pub connection: &'a mut (dyn Any + Send),
     /// What the transaction has enqueued so far.
     pub scope: &'a mut EnqueueScope,
 }
@@ -180,7 +216,7 @@ pub struct TxParts<'a> {
 /// A type that can stand behind `#[tx]`: it is bound to the attempt's open transaction.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no transaction a task can take",
-    note = "a `#[tx]` parameter is written `#[tx] tx: &mut TaskTx<SqliteConnection>` (or `PgConnection`, `MysqlConnection`)"
+    note = "a `#[tx]` parameter is written `#[tx] tx: &mut TaskTx<SqliteConnection>` (or `PgConnection`, `MysqlConnection`; in an `async fn` the connection is `AsyncPgConnection`, `AsyncMysqlConnection` or `SyncConnectionWrapper<SqliteConnection>`)"
 )]
 pub trait TransactionParameter {
     /// The connection inside.
@@ -191,3 +227,19 @@ pub trait TransactionParameter {
     /// Binds the parameter to the open transaction; `None` when the connection is of another type.
     fn bind(parts: TxParts<'_>) -> Option<Self::Bound<'_>>;
 }
+
+/// A transaction that a plain `fn` can take.
+#[diagnostic::on_unimplemented(
+    message = "an `fn` cannot await what `{Self}` gives: the connection belongs to diesel-async",
+    label = "this transaction needs an `async fn`",
+    note = "make the task an `async fn`, or take the transaction of one of Diesel's own connections"
+)]
+pub trait BlockingTransactionParameter: TransactionParameter {}
+
+/// A transaction that an `async fn` can take.
+#[diagnostic::on_unimplemented(
+    message = "an `async fn` cannot hold `{Self}`: its connection blocks the thread that drives the future",
+    label = "this transaction needs a plain `fn`",
+    note = "make the task a plain `fn` (it runs on a thread of its own), or take the transaction of a diesel-async connection, such as `TaskTx<AsyncPgConnection>`"
+)]
+pub trait AsyncTransactionParameter: TransactionParameter {}

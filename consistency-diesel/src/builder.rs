@@ -168,16 +168,16 @@ impl OutboxBuilder {
 
     fn gather(&self, problems: &mut Vec<Problem>) -> Registry {
         self.settings.check(problems);
-        let connection = match self.source.resolve() {
-            Ok(open) => Some(open.connection()),
+        let connections = match self.source.resolve() {
+            Ok(open) => open.connections(),
             Err(problem) => {
                 problems.push(problem);
-                None
+                Vec::new()
             }
         };
-        let registry = Registry::gather(&self.registered, self.only.as_deref(), &self.expected, connection, problems);
+        let registry = Registry::gather(&self.registered, self.only.as_deref(), &self.expected, &connections, problems);
         if !self.enqueue_only {
-            registry.check(&self.state, connection, problems);
+            registry.check(&self.state, &connections, problems);
         }
         registry
     }
@@ -219,7 +219,7 @@ impl OutboxBuilder {
         let rules = Arc::new(EnqueueRules { max_argument_bytes: self.settings.max_argument_bytes, served, queues });
         let gate = Arc::new(WriteGate::new(open.kind(), self.settings.busy_wait));
         let store = open.store(&self.settings, Arc::clone(&gate));
-        let (kind, connection, busy_wait) = (open.kind(), open.connection(), self.settings.busy_wait);
+        let (kind, busy_wait) = (open.kind(), self.settings.busy_wait);
         let role = if self.enqueue_only {
             Role::EnqueueOnly(EnqueueOnly::new(rules), store)
         } else {
@@ -229,7 +229,7 @@ impl OutboxBuilder {
                 .map_err(|error| Problem::Setting { setting: "concurrency", reason: format!("no thread: {error}") })?;
             Role::Running(runtime, store)
         };
-        Ok(Outbox::new(role, kind, connection, busy_wait, gate))
+        Ok(Outbox::new(role, kind, busy_wait, gate))
     }
 }
 

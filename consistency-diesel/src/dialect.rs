@@ -12,9 +12,9 @@ pub struct Dialect {
 pub(crate) enum Kind {
     #[cfg_attr(not(feature = "sqlite"), allow(dead_code))]
     Sqlite,
-    #[cfg_attr(not(feature = "postgres"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "postgres", feature = "async-postgres")), allow(dead_code))]
     Postgres,
-    #[cfg_attr(not(feature = "mysql"), allow(dead_code))]
+    #[cfg_attr(not(any(feature = "mysql", feature = "async-mysql")), allow(dead_code))]
     Mysql,
 }
 
@@ -50,8 +50,8 @@ pub(crate) struct Sql {
 }
 
 macro_rules! dialect {
-    ($name:ident, $kind:ident, $folder:literal, $feature:literal) => {
-        #[cfg(feature = $feature)]
+    ($name:ident, $kind:ident, $folder:literal, $feature:literal, $async_feature:literal) => {
+        #[cfg(any(feature = $feature, feature = $async_feature))]
         pub(crate) const $name: Dialect = Dialect {
             kind: Kind::$kind,
             sql: &Sql {
@@ -75,9 +75,9 @@ macro_rules! dialect {
     };
 }
 
-dialect!(SQLITE, Sqlite, "sqlite", "sqlite");
-dialect!(POSTGRES, Postgres, "postgres", "postgres");
-dialect!(MYSQL, Mysql, "mysql", "mysql");
+dialect!(SQLITE, Sqlite, "sqlite", "sqlite", "async-sqlite");
+dialect!(POSTGRES, Postgres, "postgres", "postgres", "async-postgres");
+dialect!(MYSQL, Mysql, "mysql", "mysql", "async-mysql");
 
 pub(crate) const POSTGRES_LOCK_ORDER_KEY: &str = include_str!("../sql/postgres/lock_order_key.sql");
 pub(crate) const MYSQL_LOCK_ORDER_KEY: &str = include_str!("../sql/mysql/lock_order_key.sql");

@@ -34,7 +34,7 @@ impl Lessor<'_> {
 }
 
 /// Inserts buffered rows, whose handles are our own and so new. Returns those inserted leased, as their node holds them.
-pub(crate) fn insert_buffered<C: TaskConnection>(
+pub(crate) async fn insert_buffered<C: TaskConnection>(
     conn: &mut C,
     rows: Vec<NewTask>,
     lessor: Lessor<'_>,
@@ -45,7 +45,7 @@ pub(crate) fn insert_buffered<C: TaskConnection>(
         let (part, behind) = rest.split_at(statement_length(rest));
         rest = behind;
         let wants_ids = part.iter().any(|row| row.leased);
-        let ids = insert_rows(conn, part, lessor, wants_ids)?;
+        let ids = insert_rows(conn, part, lessor, wants_ids).await?;
         if C::DIALECT.kind != Kind::Mysql && ids.len() < part.len() {
             // Handles of our own are never doubled: the guard has refused.
             return Err(TransactionError::Lost.into());
@@ -71,16 +71,20 @@ fn statement_length(rows: &[NewTask]) -> usize {
 }
 
 /// Inserts one row whose key may exist. A duplicate changes nothing and leaves the transaction usable.
-pub(crate) fn insert_keyed<C: TaskConnection>(conn: &mut C, row: &NewTask, lessor: Lessor<'_>) -> QueryResult<Receipt> {
+pub(crate) async fn insert_keyed<C: TaskConnection>(
+    conn: &mut C,
+    row: &NewTask,
+    lessor: Lessor<'_>,
+) -> QueryResult<Receipt> {
     if let Some(order_key) = &row.order_key {
-        lock_order_key(conn, order_key)?;
+        lock_order_key(conn, order_key).await?;
     }
     // The twin may vanish between our insert and our look at it: rolled back, or pruned. Then ours is due again.
     for _ in 0..3 {
-        match insert_rows(conn, std::slice::from_ref(row), lessor, true) {
+        match insert_rows(conn, std::slice::from_ref(row), lessor, true).await {
             Ok(inserted) if !inserted.is_empty() => return Ok(Receipt::Enqueued(row.task_id.clone())),
             Ok(_) | Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
-                if let Some(twin) = find_existing(conn, &row.task_id)? {
+                if let Some(twin) = find_existing(conn, &row.task_id).await? {
                     return Ok(Receipt::Duplicate(twin));
                 }
             }
@@ -90,20 +94,20 @@ pub(crate) fn insert_keyed<C: TaskConnection>(conn: &mut C, row: &NewTask, lesso
     Err(Error::NotFound)
 }
 
-fn find_existing<C: TaskConnection>(conn: &mut C, task_id: &str) -> QueryResult<Option<ExistingTask>> {
+async fn find_existing<C: TaskConnection>(conn: &mut C, task_id: &str) -> QueryResult<Option<ExistingTask>> {
     let statement = Statement::new(C::DIALECT.sql.existing, &[("task_id", task_id.into())]);
-    Ok(conn.load_existing(statement)?.into_iter().next().map(existing))
+    Ok(conn.load_existing(statement).await?.into_iter().next().map(existing))
 }
 
 /// Holds the ordering key until the transaction ends, so that the ids of its rows are in the order of the commits.
-fn lock_order_key<C: TaskConnection>(conn: &mut C, order_key: &str) -> QueryResult<()> {
+async fn lock_order_key<C: TaskConnection>(conn: &mut C, order_key: &str) -> QueryResult<()> {
     let text = match C::DIALECT.kind {
         Kind::Postgres => POSTGRES_LOCK_ORDER_KEY,
         Kind::Mysql => MYSQL_LOCK_ORDER_KEY,
         // One writer at a time: whoever inserts holds every key.
         Kind::Sqlite => return Ok(()),
     };
-    let locked = conn.load_ids(Statement::new(text, &[("order_key", order_key.into())]))?;
+    let locked = conn.load_ids(Statement::new(text, &[("order_key", order_key.into())])).await?;
     if locked.is_empty() {
         let reason = "the table `consistency_order_lock` has lost its rows; run the migration's INSERT into it again";
         return Err(Error::QueryBuilderError(reason.into()));
@@ -112,14 +116,14 @@ fn lock_order_key<C: TaskConnection>(conn: &mut C, order_key: &str) -> QueryResu
 }
 
 /// Inserts rows; returns id and handle of each inserted one, where `wants_ids` or the database tells them anyway.
-fn insert_rows<C: TaskConnection>(
+async fn insert_rows<C: TaskConnection>(
     conn: &mut C,
     rows: &[NewTask],
     lessor: Lessor<'_>,
     wants_ids: bool,
 ) -> QueryResult<Vec<(i64, String)>> {
     if C::DIALECT.kind == Kind::Mysql {
-        return insert_rows_mysql(conn, rows, lessor, wants_ids);
+        return insert_rows_mysql(conn, rows, lessor, wants_ids).await;
     }
     let values = [
         ("rows", json(&rows)?),
@@ -127,11 +131,11 @@ fn insert_rows<C: TaskConnection>(
         ("lease_us", micros(lessor.lease).into()),
         ("guarded", i64::from(lessor.guarded).into()),
     ];
-    conn.load_inserted(Statement::new(C::DIALECT.sql.insert, &values))
+    conn.load_inserted(Statement::new(C::DIALECT.sql.insert, &values)).await
 }
 
 /// MySQL has no RETURNING, and `INSERT .. SELECT` would hold its auto-increment lock while waiting for a twin.
-fn insert_rows_mysql<C: TaskConnection>(
+async fn insert_rows_mysql<C: TaskConnection>(
     conn: &mut C,
     rows: &[NewTask],
     lessor: Lessor<'_>,
@@ -144,12 +148,12 @@ fn insert_rows_mysql<C: TaskConnection>(
         }
         statement = statement.and(MYSQL_INSERT_ROW, &row_values(row, lessor));
     }
-    conn.run(if rows.len() > 1 { statement.uncached() } else { statement })?;
+    conn.run(if rows.len() > 1 { statement.uncached() } else { statement }).await?;
     if !wants_ids {
         return Ok(Vec::new());
     }
     let task_ids: Vec<&str> = rows.iter().map(|row| row.task_id.as_str()).collect();
-    conn.load_inserted(Statement::new(MYSQL_INSERTED, &[("task_ids", json(&task_ids)?)]))
+    conn.load_inserted(Statement::new(MYSQL_INSERTED, &[("task_ids", json(&task_ids)?)])).await
 }
 
 fn row_values<'a>(row: &NewTask, lessor: Lessor<'_>) -> Vec<(&'a str, Bind)> {

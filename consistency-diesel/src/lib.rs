@@ -3,20 +3,48 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
-compile_error!("`consistency-diesel` needs a database: enable the feature `sqlite`, `postgres` or `mysql`");
+#[cfg(not(any(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "mysql",
+    feature = "async-postgres",
+    feature = "async-mysql"
+)))]
+compile_error!(
+    "`consistency-diesel` needs a database: enable the feature `sqlite`, `postgres`, `mysql`, `async-sqlite`, `async-postgres` or `async-mysql`"
+);
 
+#[cfg(feature = "async")]
+pub mod async_connection;
+#[cfg(feature = "async")]
+pub mod async_transact;
+#[cfg(feature = "async")]
+pub mod async_tx;
+pub mod blocking_connection;
+pub mod blocking_tx;
 pub mod builder;
+mod busy;
+mod callers_connection;
+mod carrier;
 pub mod connection;
+mod database;
 mod dialect;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod diesel_connections;
+#[cfg(feature = "async")]
+mod driven;
 pub mod error;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+mod given_pool;
 mod insert;
 pub mod migrations;
 mod operations;
 pub mod outbox;
+mod own_transactions;
 mod pool;
 mod proof;
 mod rows;
+mod savepoint;
 pub mod source;
 mod statement;
 mod store;
@@ -24,7 +52,11 @@ mod store;
 pub mod store_access;
 pub mod task_tx;
 pub mod test_outbox;
+pub mod transact;
 mod transaction;
+#[doc(hidden)]
+pub mod work;
+pub mod world;
 mod write_gate;
 
 pub use consistency_core as core;
@@ -36,8 +68,25 @@ pub mod __private {
     pub use consistency_core::__private::*;
 }
 
-/// What most files that define or enqueue tasks need. Listed by hand, so that nothing arrives unasked.
+/// What most files that define or enqueue tasks need, with Diesel's own connections. Listed by hand, so that nothing arrives
+/// unasked.
 pub mod prelude {
+    pub use crate::consistency_task;
+    pub use crate::outbox::Outbox;
+    pub use crate::task_tx::TaskTx;
+    pub use crate::transact::Transact;
+    pub use consistency_core::call::Call;
+    pub use consistency_core::context::TaskContext;
+    pub use consistency_core::enqueue::Receipt;
+    pub use consistency_core::error::TaskError;
+    // The task as a type, for `register::<ship>()` and `ship::NAME`.
+    pub use consistency_core::task::Task;
+}
+
+/// As [`prelude`], with the connections of diesel-async: here `outbox.transaction(..)` takes an `async` closure.
+#[cfg(feature = "async")]
+pub mod async_prelude {
+    pub use crate::async_transact::AsyncTransact;
     pub use crate::consistency_task;
     pub use crate::outbox::Outbox;
     pub use crate::task_tx::TaskTx;

@@ -13,18 +13,21 @@ use serde::Serialize;
 use crate::connection::TaskConnection;
 use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_PRUNABLE, MYSQL_RENEWABLE};
 use crate::insert::{Lessor, insert_keyed, json};
-use crate::rows::{claimed, head, rescued, status};
-use crate::statement::Statement;
+use crate::rows::{ClaimRow, claimed, head, rescued, status};
+use crate::statement::{Bind, Statement};
 use crate::{count, micros};
 
 /// When the first row of each queue and priority is due.
-pub(crate) fn look<C: TaskConnection>(conn: &mut C, queues: &[String]) -> QueryResult<Vec<Head>> {
-    let rows = conn.load_heads(Statement::new(C::DIALECT.sql.look, &[("queues", json(queues)?)]))?;
+pub(crate) async fn look<C: TaskConnection>(conn: &mut C, queues: &[String]) -> QueryResult<Vec<Head>> {
+    let rows = conn.load_heads(Statement::new(C::DIALECT.sql.look, &[("queues", json(queues)?)])).await?;
     Ok(rows.into_iter().map(head).collect())
 }
 
 /// Takes due rows, oldest first.
-pub(crate) fn claim<C: TaskConnection>(conn: &mut C, request: &ClaimRequest<'_>) -> QueryResult<Vec<ClaimedTask>> {
+pub(crate) async fn claim<C: TaskConnection>(
+    conn: &mut C,
+    request: &ClaimRequest<'_>,
+) -> QueryResult<Vec<ClaimedTask>> {
     let values = [
         ("node", request.node.into()),
         ("lease_us", micros(request.lease).into()),
@@ -35,23 +38,27 @@ pub(crate) fn claim<C: TaskConnection>(conn: &mut C, request: &ClaimRequest<'_>)
         ("limit", count(request.limit).into()),
     ];
     let rows = if C::DIALECT.kind == Kind::Mysql {
-        // MySQL cannot return what it updates. Locked rows are skipped, so nobody waits for this transaction.
-        begin(conn, |conn| {
-            let rows = conn.load_claimed(Statement::new(MYSQL_CLAIMABLE, &values))?;
-            if !rows.is_empty() {
-                let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
-                let [node, lease, ..] = values.clone();
-                conn.run(Statement::new(C::DIALECT.sql.claim, &[("ids", json(&ids)?), node, lease]))?;
-            }
-            Ok(rows)
-        })?
+        open_transaction(conn).await?;
+        let claimed = claim_on_mysql(conn, &values).await;
+        close_transaction(conn, claimed).await?
     } else {
-        conn.load_claimed(Statement::new(C::DIALECT.sql.claim, &values))?
+        conn.load_claimed(Statement::new(C::DIALECT.sql.claim, &values)).await?
     };
     let mut tasks: Vec<_> = rows.into_iter().map(|row| claimed(row, request.queue)).collect();
     // What is returned does not keep the order it was taken in.
     tasks.sort_by_key(|(due, task)| (*due, task.lease.id));
     Ok(tasks.into_iter().map(|(_, task)| task).collect())
+}
+
+/// MySQL cannot return what it updates. Locked rows are skipped, so nobody waits for this transaction.
+async fn claim_on_mysql<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind); 7]) -> QueryResult<Vec<ClaimRow>> {
+    let rows = conn.load_claimed(Statement::new(MYSQL_CLAIMABLE, values)).await?;
+    if !rows.is_empty() {
+        let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
+        let [node, lease, ..] = values.clone();
+        conn.run(Statement::new(C::DIALECT.sql.claim, &[("ids", json(&ids)?), node, lease])).await?;
+    }
+    Ok(rows)
 }
 
 /// One settlement as the statements read it.
@@ -69,52 +76,54 @@ struct SettlementRow<'a> {
 }
 
 /// Writes outcomes, each with the rows that go with it.
-pub(crate) fn settle<C: TaskConnection>(conn: &mut C, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
+pub(crate) async fn settle<C: TaskConnection>(conn: &mut C, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
     let is_alone = |settlement: &Settlement| settlement.follow_ups.is_empty();
     if settlements.iter().all(is_alone) {
-        return write_outcomes(conn, settlements);
+        return write_outcomes(conn, settlements).await;
     }
     // Rows that go with an outcome may have to wait for a key that somebody else's transaction holds. Each such outcome is
     // written by itself, so that nobody waits with it.
     let (alone, with_rows): (Vec<_>, Vec<_>) = settlements.iter().cloned().partition(is_alone);
     let mut answers: HashMap<LeaseId, Settled> = HashMap::new();
     if !alone.is_empty() {
-        let written = write_outcomes(conn, &alone)?;
+        let written = write_outcomes(conn, &alone).await?;
         answers.extend(alone.iter().map(|settlement| settlement.lease).zip(written));
     }
     for settlement in with_rows {
-        let answer = begin(conn, |conn| write_with_rows(conn, &settlement))?;
+        open_transaction(conn).await?;
+        let written = write_with_rows(conn, &settlement).await;
+        let answer = close_transaction(conn, written).await?;
         answers.insert(settlement.lease, answer);
     }
     Ok(settlements.iter().map(|settlement| answers.get(&settlement.lease).copied().unwrap_or(Settled::Lost)).collect())
 }
 
-fn write_with_rows<C: TaskConnection>(conn: &mut C, settlement: &Settlement) -> QueryResult<Settled> {
-    let answer = write_outcomes(conn, std::slice::from_ref(settlement))?.pop().unwrap_or(Settled::Lost);
+async fn write_with_rows<C: TaskConnection>(conn: &mut C, settlement: &Settlement) -> QueryResult<Settled> {
+    let answer = write_outcomes(conn, std::slice::from_ref(settlement)).await?.pop().unwrap_or(Settled::Lost);
     if answer == Settled::Written {
         for row in &settlement.follow_ups {
             // On a repeated call the row is there already, under its own handle: then nothing changes.
-            insert_keyed(conn, row, Lessor::NOBODY)?;
+            insert_keyed(conn, row, Lessor::NOBODY).await?;
         }
     }
     Ok(answer)
 }
 
-fn write_outcomes<C: TaskConnection>(conn: &mut C, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
+async fn write_outcomes<C: TaskConnection>(conn: &mut C, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
     let rows: Vec<_> = settlements.iter().map(settlement_row).collect();
     let rows = json(&rows)?;
     let statement = Statement::new(C::DIALECT.sql.settle, &[("rows", rows.clone())]);
     let (all, mut written) = if C::DIALECT.kind == Kind::Mysql {
-        (conn.run(statement)? == settlements.len(), HashSet::new())
+        (conn.run(statement).await? == settlements.len(), HashSet::new())
     } else {
-        let written: HashSet<i64> = conn.load_ids(statement)?.into_iter().collect();
+        let written: HashSet<i64> = conn.load_ids(statement).await?.into_iter().collect();
         (written.len() == settlements.len(), written)
     };
     if all {
         return Ok(vec![Settled::Written; settlements.len()]);
     }
     // Some are not ours any more, or were written by a call whose answer got lost.
-    written.extend(conn.load_ids(Statement::new(C::DIALECT.sql.settled_before, &[("rows", rows)]))?);
+    written.extend(conn.load_ids(Statement::new(C::DIALECT.sql.settled_before, &[("rows", rows)])).await?);
     let answer = |settlement: &Settlement| {
         if written.contains(&settlement.lease.id) { Settled::Written } else { Settled::Lost }
     };
@@ -134,9 +143,9 @@ fn settlement_row(settlement: &Settlement) -> SettlementRow<'_> {
 }
 
 /// Completes one row inside the open transaction of its own attempt; `false` when the lease is lost.
-pub(crate) fn complete<C: TaskConnection>(conn: &mut C, lease: LeaseId, charge: i64) -> QueryResult<bool> {
+pub(crate) async fn complete<C: TaskConnection>(conn: &mut C, lease: LeaseId, charge: i64) -> QueryResult<bool> {
     let values = [("id", lease.id.into()), ("version", lease.version.into()), ("charge", charge.into())];
-    Ok(conn.run(Statement::new(C::DIALECT.sql.complete, &values))? == 1)
+    Ok(conn.run(Statement::new(C::DIALECT.sql.complete, &values)).await? == 1)
 }
 
 #[derive(Serialize)]
@@ -146,7 +155,7 @@ struct LeaseRow {
 }
 
 /// Extends leases, passing over rows somebody else has locked; what is not answered is lost.
-pub(crate) fn renew<C: TaskConnection>(
+pub(crate) async fn renew<C: TaskConnection>(
     conn: &mut C,
     leases: &[LeaseId],
     length: Duration,
@@ -154,27 +163,32 @@ pub(crate) fn renew<C: TaskConnection>(
     let rows: Vec<_> = leases.iter().map(|lease| LeaseRow { id: lease.id, version: lease.version }).collect();
     let (rows, length) = (json(&rows)?, micros(length));
     let extended = if C::DIALECT.kind == Kind::Mysql {
-        begin(conn, |conn| {
-            let free = conn.load_renewed(Statement::new(MYSQL_RENEWABLE, &[("rows", rows.clone())]))?;
-            if !free.is_empty() {
-                let ids: Vec<i64> = free.iter().map(|row| row.0).collect();
-                conn.run(Statement::new(C::DIALECT.sql.renew, &[("ids", json(&ids)?), ("lease_us", length.into())]))?;
-            }
-            Ok(free)
-        })?
+        open_transaction(conn).await?;
+        let renewed = renew_on_mysql(conn, &rows, length).await;
+        close_transaction(conn, renewed).await?
     } else {
         let values = [("rows", rows.clone()), ("lease_us", length.into())];
-        conn.load_renewed(Statement::new(C::DIALECT.sql.renew, &values))?
+        conn.load_renewed(Statement::new(C::DIALECT.sql.renew, &values)).await?
     };
     let renewed = |(id, cancel): (i64, i64), extended| Renewed { id, cancel_requested: cancel != 0, extended };
     let mut answers: Vec<_> = extended.iter().map(|row| renewed(*row, true)).collect();
     if answers.len() < leases.len() {
         // Locked by somebody, or lost: only the row itself can tell.
         let known: HashSet<i64> = extended.iter().map(|row| row.0).collect();
-        let held = conn.load_renewed(Statement::new(C::DIALECT.sql.held, &[("rows", rows)]))?;
+        let held = conn.load_renewed(Statement::new(C::DIALECT.sql.held, &[("rows", rows)])).await?;
         answers.extend(held.into_iter().filter(|row| !known.contains(&row.0)).map(|row| renewed(row, false)));
     }
     Ok(answers)
+}
+
+async fn renew_on_mysql<C: TaskConnection>(conn: &mut C, rows: &Bind, length: i64) -> QueryResult<Vec<(i64, i64)>> {
+    let free = conn.load_renewed(Statement::new(MYSQL_RENEWABLE, &[("rows", rows.clone())])).await?;
+    if !free.is_empty() {
+        let ids: Vec<i64> = free.iter().map(|row| row.0).collect();
+        let values = [("ids", json(&ids)?), ("lease_us", length.into())];
+        conn.run(Statement::new(C::DIALECT.sql.renew, &values)).await?;
+    }
+    Ok(free)
 }
 
 /// One rescued row as the statements read it.
@@ -188,18 +202,26 @@ struct RescueRow {
 }
 
 /// Takes rows back whose lease has ended.
-pub(crate) fn rescue<C: TaskConnection>(conn: &mut C, crash_budget: u32, limit: usize) -> QueryResult<Vec<Rescued>> {
-    begin(conn, |conn| {
-        let values = [("crash_budget", i64::from(crash_budget).into()), ("limit", count(limit).into())];
-        let expired = conn.load_expired(Statement::new(C::DIALECT.sql.expired, &values))?;
-        let mut rescued: Vec<Rescued> = expired.into_iter().map(rescued).collect();
-        rescued.sort_by_key(|row| row.id);
-        if !rescued.is_empty() {
-            let rows: Vec<_> = rescued.iter().map(rescue_row).collect();
-            conn.run(Statement::new(C::DIALECT.sql.rescue, &[("rows", json(&rows)?)]))?;
-        }
-        Ok(rescued)
-    })
+pub(crate) async fn rescue<C: TaskConnection>(
+    conn: &mut C,
+    crash_budget: u32,
+    limit: usize,
+) -> QueryResult<Vec<Rescued>> {
+    open_transaction(conn).await?;
+    let rescued = rescue_expired(conn, crash_budget, limit).await;
+    close_transaction(conn, rescued).await
+}
+
+async fn rescue_expired<C: TaskConnection>(conn: &mut C, crash_budget: u32, limit: usize) -> QueryResult<Vec<Rescued>> {
+    let values = [("crash_budget", i64::from(crash_budget).into()), ("limit", count(limit).into())];
+    let expired = conn.load_expired(Statement::new(C::DIALECT.sql.expired, &values)).await?;
+    let mut rescued: Vec<Rescued> = expired.into_iter().map(rescued).collect();
+    rescued.sort_by_key(|row| row.id);
+    if !rescued.is_empty() {
+        let rows: Vec<_> = rescued.iter().map(rescue_row).collect();
+        conn.run(Statement::new(C::DIALECT.sql.rescue, &[("rows", json(&rows)?)])).await?;
+    }
+    Ok(rescued)
 }
 
 fn rescue_row(row: &Rescued) -> RescueRow {
@@ -220,7 +242,7 @@ fn rescue_row(row: &Rescued) -> RescueRow {
 }
 
 /// Names of due rows that are not in `names`.
-pub(crate) fn unknown_names<C: TaskConnection>(
+pub(crate) async fn unknown_names<C: TaskConnection>(
     conn: &mut C,
     names: &[String],
     limit: usize,
@@ -229,38 +251,51 @@ pub(crate) fn unknown_names<C: TaskConnection>(
         C::DIALECT.sql.unknown_names,
         &[("names", json(names)?), ("limit", count(limit).into())],
     ))
+    .await
 }
 
 /// What is known of a task.
-pub(crate) fn find_status<C: TaskConnection>(conn: &mut C, task_id: &str) -> QueryResult<Option<TaskStatus>> {
-    let rows = conn.load_status(Statement::new(C::DIALECT.sql.status, &[("task_id", task_id.into())]))?;
+pub(crate) async fn find_status<C: TaskConnection>(conn: &mut C, task_id: &str) -> QueryResult<Option<TaskStatus>> {
+    let rows = conn.load_status(Statement::new(C::DIALECT.sql.status, &[("task_id", task_id.into())])).await?;
     Ok(rows.into_iter().next().map(status))
 }
 
 /// Deletes finished rows.
-pub(crate) fn prune<C: TaskConnection>(conn: &mut C, older_than: Duration, limit: usize) -> QueryResult<usize> {
+pub(crate) async fn prune<C: TaskConnection>(conn: &mut C, older_than: Duration, limit: usize) -> QueryResult<usize> {
     let values = [("older_us", micros(older_than).into()), ("limit", count(limit).into())];
     if C::DIALECT.kind != Kind::Mysql {
-        return conn.run(Statement::new(C::DIALECT.sql.prune, &values));
+        return conn.run(Statement::new(C::DIALECT.sql.prune, &values)).await;
     }
-    begin(conn, |conn| {
-        let ids = conn.load_ids(Statement::new(MYSQL_PRUNABLE, &values))?;
-        if ids.is_empty() { Ok(0) } else { conn.run(Statement::new(C::DIALECT.sql.prune, &[("ids", json(&ids)?)])) }
-    })
+    open_transaction(conn).await?;
+    let pruned = prune_on_mysql(conn, &values).await;
+    close_transaction(conn, pruned).await
 }
 
-/// Runs `work` in a transaction; on SQLite with the write lock from the start, so that it is waited for and not refused.
-pub(crate) fn begin<C: TaskConnection, T>(conn: &mut C, work: impl FnOnce(&mut C) -> QueryResult<T>) -> QueryResult<T> {
-    use diesel::connection::{AnsiTransactionManager, TransactionManager};
-    // Inside an open transaction (a user's test) a savepoint serves as well.
-    if C::DIALECT.kind != Kind::Sqlite || conn.healthy_depth() != Some(0) {
-        return conn.transaction(work);
+async fn prune_on_mysql<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind)]) -> QueryResult<usize> {
+    let ids = conn.load_ids(Statement::new(MYSQL_PRUNABLE, values)).await?;
+    if ids.is_empty() {
+        return Ok(0);
     }
-    AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE")?;
-    match work(conn) {
-        Ok(value) => AnsiTransactionManager::commit_transaction(conn).map(|()| value),
+    conn.run(Statement::new(C::DIALECT.sql.prune, &[("ids", json(&ids)?)])).await
+}
+
+/// Opens a transaction for a few statements; on SQLite with the write lock from the start, so that it is waited for and not
+/// refused.
+pub(crate) async fn open_transaction<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
+    // Inside an open transaction (a user's test) a savepoint serves as well.
+    if C::DIALECT.kind == Kind::Sqlite && conn.healthy_depth() == Some(0) {
+        return conn.open_with("BEGIN IMMEDIATE").await;
+    }
+    conn.open().await
+}
+
+/// Commits what [`open_transaction`] opened, or rolls it back when it was not `done`.
+pub(crate) async fn close_transaction<C: TaskConnection, T>(conn: &mut C, done: QueryResult<T>) -> QueryResult<T> {
+    match done {
+        Ok(value) => conn.commit().await.map(|()| value),
         Err(error) => {
-            AnsiTransactionManager::rollback_transaction(conn).ok();
+            // Should this fail too, the connection is broken and the database does it.
+            conn.roll_back().await.ok();
             Err(error)
         }
     }

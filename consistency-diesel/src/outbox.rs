@@ -4,14 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consistency_core::call::Call;
-use consistency_core::dispatch::{CallerRun, EnqueueOnly, HandOff};
+use consistency_core::dispatch::{EnqueueOnly, HandOff};
 use consistency_core::enqueue::Receipt;
 use consistency_core::error::StoreError;
-use consistency_core::lane::Held;
 use consistency_core::runtime::{RunningTask, Runtime};
 use consistency_core::store::{Store, TaskStatus};
-use consistency_core::task::{Body, NeededType};
-use diesel::result::{Error, QueryResult};
+use diesel::result::QueryResult;
 
 use crate::builder::OutboxBuilder;
 use crate::connection::{AsTaskConnection, TaskConnection};
@@ -20,9 +18,9 @@ use crate::error::{TransactionError, refused};
 use crate::insert::{Lessor, insert_keyed};
 use crate::proof;
 use crate::source::Source;
-use crate::task_tx::TaskTx;
 use crate::test_outbox::{TestOutboxBuilder, TestRun};
-use crate::transaction::{self, Opening};
+use crate::transaction::Opening;
+use crate::world::{Answer, answer};
 use crate::write_gate::WriteGate;
 
 /// A handle on the outbox of one database. Cheap to clone; keep one for the life of the application.
@@ -37,7 +35,6 @@ pub struct Outbox {
 struct Inner {
     role: Role,
     kind: Kind,
-    connection: NeededType,
     busy_wait: Duration,
     gate: Arc<WriteGate>,
 }
@@ -63,61 +60,27 @@ impl Outbox {
         TestOutboxBuilder::new()
     }
 
-    pub(crate) fn new(
-        role: Role,
-        kind: Kind,
-        connection: NeededType,
-        busy_wait: Duration,
-        gate: Arc<WriteGate>,
-    ) -> Self {
-        Self { inner: Arc::new(Inner { role, kind, connection, busy_wait, gate }) }
+    pub(crate) fn new(role: Role, kind: Kind, busy_wait: Duration, gate: Arc<WriteGate>) -> Self {
+        Self { inner: Arc::new(Inner { role, kind, busy_wait, gate }) }
     }
 
-    /// Runs `work` in a transaction on `conn`, with the calls it enqueues: both are committed, or neither.
+    /// Stores calls in the transaction you have open on `conn`, and leaves their start to the poller. On an asynchronous
+    /// connection `.await` the answer.
     ///
-    /// After the commit immediate tasks start at once, on a worker or, with `run_on = caller`, on this thread before this
-    /// function returns. A task that fails is stored as failed and retried; it never makes an error of a committed
-    /// transaction. An error or a panic of `work` rolls back.
-    ///
-    /// # Errors
-    /// The error of `work`; a Diesel error that BEGIN, the flush or COMMIT met; or a [`TransactionError`] inside one: a
-    /// transaction is open already, it ended underneath, or the outcome of COMMIT is unknown. In all but the last case
-    /// nothing is stored.
-    ///
-    /// # Panics
-    /// Only if `work` does; the transaction is rolled back first.
-    pub fn transaction<A, T, E>(
-        &self,
-        conn: &mut A,
-        work: impl FnOnce(&mut TaskTx<'_, A::Connection>) -> Result<T, E>,
-    ) -> Result<T, E>
-    where
-        A: AsTaskConnection,
-        E: From<Error>,
-    {
-        let conn = conn.as_task_connection();
-        self.check_connection::<A::Connection>()?;
-        let (value, for_caller) = transaction::run(conn, self.hand_off(), self.opening(), work)?;
-        for run in for_caller {
-            self.run_on_caller(conn, run);
-        }
-        if let Role::Test(test) = &self.inner.role {
-            test.after_commit(conn)?;
-        }
-        Ok(value)
-    }
-
-    /// Stores calls in the transaction you have open on `conn`, and leaves their start to the poller.
-    ///
-    /// Prefer [`transaction`](Self::transaction): it starts immediate tasks at once and waits for SQLite's write lock.
+    /// Prefer `transaction`: it starts immediate tasks at once and waits for SQLite's write lock.
     ///
     /// # Errors
     /// A [`TransactionError`] inside a Diesel error when no transaction is open or it has ended underneath.
-    pub fn join<'c, A: AsTaskConnection>(&self, conn: &'c mut A) -> QueryResult<Joined<'c, A::Connection>> {
+    pub fn join<'c, A: AsTaskConnection>(
+        &'c self,
+        conn: &'c mut A,
+    ) -> Answer<'c, A::Connection, QueryResult<Joined<'c, A::Connection>>> {
         let conn = conn.as_task_connection();
-        self.check_connection::<A::Connection>()?;
-        proof::of_open_transaction(conn)?;
-        Ok(Joined { conn, outbox: self.clone() })
+        answer::<A::Connection, _>(async move {
+            self.check_connection::<A::Connection>()?;
+            proof::of_open_transaction(conn).await?;
+            Ok(Joined { conn, outbox: self.clone() })
+        })
     }
 
     /// What the table says of the task with this public handle (the key, or what [`Receipt::task_id`] answered).
@@ -173,7 +136,7 @@ impl Outbox {
         }
     }
 
-    fn hand_off(&self) -> &dyn HandOff {
+    pub(crate) fn hand_off(&self) -> &dyn HandOff {
         match &self.inner.role {
             Role::Running(runtime, _) => &**runtime,
             Role::EnqueueOnly(hand_off, _) => hand_off,
@@ -190,7 +153,7 @@ impl Outbox {
         }
     }
 
-    fn opening(&self) -> Opening<'_> {
+    pub(crate) fn opening(&self) -> Opening<'_> {
         Opening {
             gate: Some(&self.inner.gate),
             busy_wait: self.inner.busy_wait,
@@ -206,24 +169,20 @@ impl Outbox {
         }
     }
 
-    fn check_connection<C: TaskConnection>(&self) -> QueryResult<()> {
-        if self.inner.connection == NeededType::of::<C>() {
+    /// The runtime, of an outbox that runs tasks.
+    pub(crate) fn runtime(&self) -> Option<&Arc<Runtime>> {
+        match &self.inner.role {
+            Role::Running(runtime, _) => Some(runtime),
+            Role::EnqueueOnly(..) | Role::Test(_) => None,
+        }
+    }
+
+    /// Whether the connection speaks to the outbox's kind of database.
+    pub(crate) fn check_connection<C: TaskConnection>(&self) -> QueryResult<()> {
+        if self.inner.kind == C::DIALECT.kind {
             return Ok(());
         }
         Err(TransactionError::WrongDatabase { wanted: self.inner.kind.name(), found: C::DIALECT.kind.name() }.into())
-    }
-
-    /// Runs a committed task before the helper returns. A `#[tx]` task uses the caller's own connection.
-    fn run_on_caller<C: TaskConnection>(&self, conn: &mut C, run: CallerRun) {
-        let Role::Running(runtime, _) = &self.inner.role else { return };
-        let executor = runtime.executor();
-        if !matches!(executor.body(&run.task), Some(Body::Transactional { .. })) {
-            return runtime.run_on_caller(run);
-        }
-        let held = Held { task: run.task, lease: run.lease };
-        executor.run_transaction_on_caller(held, &mut |task, body| {
-            transaction::run_task(conn, task.lease, task.charge_when_run(), &**runtime, self.opening(), body)
-        });
     }
 }
 
@@ -248,15 +207,18 @@ pub struct Joined<'c, C: TaskConnection> {
 }
 
 impl<C: TaskConnection> Joined<'_, C> {
-    /// Stores `call` now, pending; the poller of some process starts it after your commit.
+    /// Stores `call` now, pending; the poller of some process starts it after your commit. On an asynchronous connection
+    /// `.await` the answer.
     ///
     /// # Errors
     /// As [`TaskTx::enqueue`].
-    pub fn enqueue(&mut self, call: Call) -> QueryResult<Receipt> {
-        let row = self.outbox.hand_off().rules().check(call).map_err(refused)?;
-        // An error that was ignored may have ended the transaction since the last call.
-        proof::of_open_transaction(&mut *self.conn)?;
-        insert_keyed(&mut *self.conn, &row, Lessor::NOBODY)
+    pub fn enqueue(&mut self, call: Call) -> Answer<'_, C, QueryResult<Receipt>> {
+        answer::<C, _>(async move {
+            let row = self.outbox.hand_off().rules().check(call).map_err(refused)?;
+            // An error that was ignored may have ended the transaction since the last call.
+            proof::of_open_transaction(&mut *self.conn).await?;
+            insert_keyed(&mut *self.conn, &row, Lessor::NOBODY).await
+        })
     }
 }
 

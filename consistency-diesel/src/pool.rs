@@ -3,65 +3,51 @@
 use std::time::Duration;
 
 use consistency_core::error::StoreError;
-use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool, PooledConnection};
+use diesel::r2d2::{ManageConnection, Pool, PooledConnection};
 use diesel::result::QueryResult;
 
+use crate::busy::Busy;
+use crate::carrier::{Carrier, CarrierManager};
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 
 /// Connections for claiming, settling, renewing, and one for questions from outside.
 pub(crate) const OWN_CONNECTIONS: u32 = 4;
 
-/// Where the runtime's connections come from.
-pub(crate) struct Connections<C: TaskConnection> {
-    own: Pool<ConnectionManager<C>>,
-    transactions: Pool<ConnectionManager<C>>,
-    /// Given pools are the application's: their connections are set up at each use.
+/// A pool of connections that the runtime's threads call.
+pub(crate) struct Connections<M: ManageConnection> {
+    pool: Pool<M>,
+    /// A given pool is the application's: its connections are set up at each use.
     set_up_each: Option<SetUp>,
 }
 
-impl<C: TaskConnection> Connections<C> {
-    /// Two pools of our own on `url`. No connection is opened yet.
-    pub(crate) fn open(url: &str, transactions: usize, busy_wait: Duration) -> Self {
-        let set_up = SetUp { kind: C::DIALECT.kind, busy_wait };
-        let pool = |size: u32| {
-            Pool::builder()
-                .max_size(size.max(1))
-                .min_idle(Some(0))
-                .connection_timeout(busy_wait)
-                // A connection the server has closed is found out before it is used, not by the work.
-                .test_on_check_out(true)
-                .error_handler(Box::new(diesel::r2d2::NopErrorHandler))
-                .connection_customizer(Box::new(set_up))
-                .build_unchecked(ConnectionManager::new(url))
-        };
-        Self {
-            own: pool(OWN_CONNECTIONS),
-            transactions: pool(u32::try_from(transactions).unwrap_or(u32::MAX)),
-            set_up_each: None,
-        }
+impl<K: Carrier> Connections<CarrierManager<K>> {
+    /// A pool of `size` connections of our own to `url`. None is opened yet.
+    pub(crate) fn open(url: &str, size: u32, busy_wait: Duration) -> Self {
+        let pool = Pool::builder()
+            .max_size(size.max(1))
+            .min_idle(Some(0))
+            .connection_timeout(busy_wait)
+            // A connection the server has closed is found out before it is used, not by the work.
+            .test_on_check_out(true)
+            .error_handler(Box::new(diesel::r2d2::NopErrorHandler))
+            .build_unchecked(CarrierManager::new(url, SetUp::of::<K::Connection>(busy_wait)));
+        Self { pool, set_up_each: None }
     }
+}
 
+impl<M: ManageConnection<Connection: Carrier>> Connections<M> {
     /// The application's second pool.
-    pub(crate) fn given(pool: Pool<ConnectionManager<C>>, busy_wait: Duration) -> Self {
-        let set_up_each = Some(SetUp { kind: C::DIALECT.kind, busy_wait });
-        Self { own: pool.clone(), transactions: pool, set_up_each }
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    pub(crate) fn given(pool: Pool<M>, busy_wait: Duration) -> Self {
+        Self { pool, set_up_each: Some(SetUp::of::<<M::Connection as Carrier>::Connection>(busy_wait)) }
     }
 
-    /// A connection for the runtime's own work.
-    pub(crate) fn get(&self) -> Result<PooledConnection<ConnectionManager<C>>, StoreError> {
-        self.from(&self.own)
-    }
-
-    /// A connection for a `#[tx]` task.
-    pub(crate) fn get_for_transaction(&self) -> Result<PooledConnection<ConnectionManager<C>>, StoreError> {
-        self.from(&self.transactions)
-    }
-
-    fn from(&self, pool: &Pool<ConnectionManager<C>>) -> Result<PooledConnection<ConnectionManager<C>>, StoreError> {
-        let mut conn = pool.get().map_err(|error| StoreError::Transient(Box::new(error)))?;
+    /// A connection of the pool.
+    pub(crate) fn get(&self) -> Result<PooledConnection<M>, StoreError> {
+        let mut conn = self.pool.get().map_err(|error| StoreError::Transient(Box::new(error)))?;
         if let Some(set_up) = self.set_up_each {
-            set_up.apply(&mut *conn).map_err(crate::error::store_error)?;
+            conn.run(async |conn| set_up.apply(conn).await).map_err(crate::error::store_error)?;
         }
         Ok(conn)
     }
@@ -75,27 +61,31 @@ pub(crate) struct SetUp {
 }
 
 impl SetUp {
-    pub(crate) fn new(kind: Kind, busy_wait: Duration) -> Self {
-        Self { kind, busy_wait }
+    /// For connections of type `C`.
+    pub(crate) fn of<C: TaskConnection>(busy_wait: Duration) -> Self {
+        Self { kind: C::DIALECT.kind, busy_wait }
     }
 
-    pub(crate) fn apply<C: TaskConnection>(self, conn: &mut C) -> QueryResult<()> {
+    /// Tells `conn`.
+    pub(crate) async fn apply<C: TaskConnection>(self, conn: &mut C) -> QueryResult<()> {
         match self.kind {
             // Writers wait instead of failing; readers and the writer do not block one another.
             Kind::Sqlite => {
-                conn.batch_execute(&format!("PRAGMA busy_timeout = {}", self.busy_wait.as_millis()))?;
-                conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON")
+                conn.run_batch(&format!("PRAGMA busy_timeout = {}", self.busy_wait.as_millis())).await?;
+                // The change to WAL needs the file for itself, and is refused at once when another process makes it too.
+                let mut busy = Busy::new(self.busy_wait);
+                let mut changed = conn.run_batch("PRAGMA journal_mode = WAL").await;
+                while let Some(pause) = busy.pause_after(&changed) {
+                    C::pause(pause).await;
+                    changed = conn.run_batch("PRAGMA journal_mode = WAL").await;
+                }
+                changed?;
+                conn.run_batch("PRAGMA foreign_keys = ON").await
             }
             // The fence needs to see what others committed, whatever the server's default is.
-            Kind::Postgres => conn.batch_execute("SET default_transaction_isolation = 'read committed'"),
+            Kind::Postgres => conn.run_batch("SET default_transaction_isolation = 'read committed'").await,
             // At REPEATABLE READ a claim's gap locks would block the application's inserts.
-            Kind::Mysql => conn.batch_execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"),
+            Kind::Mysql => conn.run_batch("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await,
         }
-    }
-}
-
-impl<C: TaskConnection> CustomizeConnection<C, diesel::r2d2::Error> for SetUp {
-    fn on_acquire(&self, conn: &mut C) -> Result<(), diesel::r2d2::Error> {
-        self.apply(conn).map_err(diesel::r2d2::Error::QueryError)
     }
 }

@@ -13,23 +13,23 @@ use crate::error::TransactionError;
 use crate::statement::Statement;
 
 /// Sets the proof for this `level` of savepoints (0 is the transaction itself).
-pub(crate) fn set<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
+pub(crate) async fn set<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
     match C::DIALECT.kind {
         // Set together with BEGIN, for every level.
         Kind::Postgres => Ok(()),
-        Kind::Sqlite | Kind::Mysql => conn.batch_execute(&format!("SAVEPOINT consistency_proof_{level}")),
+        Kind::Sqlite | Kind::Mysql => conn.run_batch(&format!("SAVEPOINT consistency_proof_{level}")).await,
     }
 }
 
 /// Proves that the transaction lives, and sets the proof anew.
-pub(crate) fn renew<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
-    redeem(conn, level)?;
+pub(crate) async fn renew<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
+    redeem(conn, level).await?;
     if C::DIALECT.kind == Kind::Postgres {
         let text = "SELECT 1::bigint WHERE current_setting('consistency.proof', true) = 'open'";
-        let proven = conn.load_ids(Statement::new(text, &[]))?;
+        let proven = conn.load_ids(Statement::new(text, &[])).await?;
         return if proven.is_empty() { Err(TransactionError::Lost.into()) } else { Ok(()) };
     }
-    set(conn, level)
+    set(conn, level).await
 }
 
 /// Proves that the transaction lives, for the last time at this level; on PostgreSQL as far as the driver knows, the rest is
@@ -37,14 +37,14 @@ pub(crate) fn renew<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResul
 ///
 /// # Errors
 /// [`TransactionError::Lost`] when it does not.
-pub(crate) fn redeem<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
+pub(crate) async fn redeem<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
     // Diesel counts the transaction itself as depth 1.
     let healthy = conn.healthy_depth().is_some_and(|known| known as usize == level + 1);
     let proven = healthy
         && match C::DIALECT.kind {
             Kind::Postgres => true,
             Kind::Sqlite | Kind::Mysql => {
-                conn.batch_execute(&format!("RELEASE SAVEPOINT consistency_proof_{level}")).is_ok()
+                conn.run_batch(&format!("RELEASE SAVEPOINT consistency_proof_{level}")).await.is_ok()
             }
         };
     if proven { Ok(()) } else { Err(TransactionError::Lost.into()) }
@@ -54,7 +54,7 @@ pub(crate) fn redeem<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResu
 ///
 /// # Errors
 /// [`TransactionError::NotOpen`] when none is.
-pub(crate) fn of_open_transaction<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
+pub(crate) async fn of_open_transaction<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
     match conn.healthy_depth() {
         None => return Err(TransactionError::Lost.into()),
         Some(0) => return Err(TransactionError::NotOpen.into()),
@@ -64,14 +64,14 @@ pub(crate) fn of_open_transaction<C: TaskConnection>(conn: &mut C) -> QueryResul
         Kind::Postgres => true,
         // Outside a transaction the savepoint is forgotten at once.
         Kind::Mysql => {
-            conn.batch_execute("SAVEPOINT consistency_join")?;
-            conn.batch_execute("RELEASE SAVEPOINT consistency_join").is_ok()
+            conn.run_batch("SAVEPOINT consistency_join").await?;
+            conn.run_batch("RELEASE SAVEPOINT consistency_join").await.is_ok()
         }
         // A second BEGIN is refused exactly when a transaction is open.
-        Kind::Sqlite => match conn.batch_execute("BEGIN") {
+        Kind::Sqlite => match conn.run_batch("BEGIN").await {
             Err(_) => true,
             Ok(()) => {
-                conn.batch_execute("ROLLBACK")?;
+                conn.run_batch("ROLLBACK").await?;
                 false
             }
         },

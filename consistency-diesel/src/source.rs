@@ -6,14 +6,12 @@ use consistency_core::error::Problem;
 use consistency_core::settings::Settings;
 use consistency_core::store::Store;
 use consistency_core::task::NeededType;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
-use crate::connection::TaskConnection;
 use crate::dialect::Kind;
-use crate::migrations;
-use crate::pool::{Connections, OWN_CONNECTIONS, SetUp};
-use crate::store::DieselStore;
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+use crate::given_pool::GivenPool;
 use crate::write_gate::WriteGate;
 
 /// The database of an outbox. Made from a URL (`sqlite://FILE`, `postgres://..`, `mysql://..`) or an r2d2 pool.
@@ -39,105 +37,12 @@ impl Source {
 pub(crate) trait Open: Send + Sync {
     /// Which database.
     fn kind(&self) -> Kind;
-    /// The connection type of its `#[tx]` tasks.
-    fn connection(&self) -> NeededType;
-    /// Connects once, migrates if asked to, and checks the table.
+    /// The connection types its `#[tx]` tasks can have.
+    fn connections(&self) -> Vec<NeededType>;
+    /// Connects once, migrates if asked to, and checks the table. Call it on a thread that may block.
     fn prepare(&self, settings: &Settings, migrate: bool) -> Result<(), Problem>;
     /// The store. No connection is opened yet.
     fn store(&self, settings: &Settings, gate: Arc<WriteGate>) -> Arc<dyn Store>;
-}
-
-/// A connection type with its migrations.
-trait Migratable: TaskConnection + MigrationHarness<<Self as diesel::Connection>::Backend> {
-    fn migrations() -> EmbeddedMigrations;
-}
-
-#[cfg(feature = "sqlite")]
-impl Migratable for diesel::SqliteConnection {
-    fn migrations() -> EmbeddedMigrations {
-        migrations::SQLITE
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl Migratable for diesel::PgConnection {
-    fn migrations() -> EmbeddedMigrations {
-        migrations::POSTGRES
-    }
-}
-
-#[cfg(feature = "mysql")]
-impl Migratable for diesel::MysqlConnection {
-    fn migrations() -> EmbeddedMigrations {
-        migrations::MYSQL
-    }
-}
-
-enum Address<C: TaskConnection> {
-    Url(String),
-    Pool(Pool<ConnectionManager<C>>),
-}
-
-impl<C: Migratable> Open for Address<C> {
-    fn kind(&self) -> Kind {
-        C::DIALECT.kind
-    }
-
-    fn connection(&self) -> NeededType {
-        NeededType::of::<C>()
-    }
-
-    fn prepare(&self, settings: &Settings, migrate: bool) -> Result<(), Problem> {
-        let set_up = SetUp::new(C::DIALECT.kind, settings.busy_wait);
-        let prepare = |conn: &mut C| {
-            set_up.apply(conn).map_err(|error| Problem::Database(error.to_string()))?;
-            if migrate {
-                migrations::run(conn, C::migrations()).map_err(Problem::Table)?;
-            }
-            migrations::check(conn)
-        };
-        if let Address::Pool(pool) = self
-            && pool.max_size() <= OWN_CONNECTIONS
-        {
-            return Err(Problem::Setting {
-                setting: "builder",
-                reason: format!(
-                    "the given pool has at most {} connections; the outbox needs {OWN_CONNECTIONS} for itself and at least one for `#[tx]` tasks",
-                    pool.max_size()
-                ),
-            });
-        }
-        match self {
-            Address::Url(url) => {
-                let mut conn = C::establish(url).map_err(|error| {
-                    let reason = error.to_string();
-                    Problem::Database(format!("cannot connect to {}: {}", without_password(url), reason.trim()))
-                })?;
-                prepare(&mut conn)
-            }
-            Address::Pool(pool) => {
-                let mut conn = pool
-                    .get()
-                    .map_err(|error| Problem::Database(format!("the given pool gives no connection: {error}")))?;
-                prepare(&mut conn)
-            }
-        }
-    }
-
-    fn store(&self, settings: &Settings, gate: Arc<WriteGate>) -> Arc<dyn Store> {
-        // SQLite has one writer: a second transaction would only wait for the first one's lock.
-        let transactions = if self.kind() == Kind::Sqlite { 1 } else { settings.transaction_connections };
-        let transactions = match self {
-            Address::Url(_) => transactions,
-            // Tasks must leave the runtime's own work its connections.
-            Address::Pool(pool) => transactions.min((pool.max_size().saturating_sub(OWN_CONNECTIONS)) as usize),
-        };
-        let connections = match self {
-            Address::Url(url) => Connections::<C>::open(url, transactions, settings.busy_wait),
-            Address::Pool(pool) => Connections::given(pool.clone(), settings.busy_wait),
-        };
-        Arc::new(DieselStore::new(connections, transactions, settings.busy_wait, gate))
-    }
 }
 
 impl From<&str> for Source {
@@ -163,7 +68,7 @@ macro_rules! from_pool {
         #[cfg(feature = $feature)]
         impl From<Pool<ConnectionManager<$connection>>> for Source {
             fn from(pool: Pool<ConnectionManager<$connection>>) -> Self {
-                Source(Ok(Box::new(Address::<$connection>::Pool(pool))))
+                Source(Ok(Box::new(GivenPool(pool))))
             }
         }
     };
@@ -197,26 +102,30 @@ fn sqlite(file: &str) -> Result<Box<dyn Open>, Problem> {
         ));
     }
     #[cfg(feature = "sqlite")]
-    return Ok(Box::new(Address::<diesel::SqliteConnection>::Url(file.to_owned())));
+    return Ok(Box::new(crate::database::Url::<crate::database::Sqlite>::new(file)));
     #[cfg(not(feature = "sqlite"))]
     not_built_in("SQLite", "sqlite")
 }
 
 fn postgres(url: &str) -> Result<Box<dyn Open>, Problem> {
-    #[cfg(feature = "postgres")]
-    return Ok(Box::new(Address::<diesel::PgConnection>::Url(url.to_owned())));
-    #[cfg(not(feature = "postgres"))]
-    not_built_in(url, "postgres")
+    #[cfg(any(feature = "postgres", feature = "async-postgres"))]
+    return Ok(Box::new(crate::database::Url::<crate::database::Postgres>::new(url)));
+    #[cfg(not(any(feature = "postgres", feature = "async-postgres")))]
+    not_built_in(url, "postgres` or `async-postgres")
 }
 
 fn mysql(url: &str) -> Result<Box<dyn Open>, Problem> {
-    #[cfg(feature = "mysql")]
-    return Ok(Box::new(Address::<diesel::MysqlConnection>::Url(url.to_owned())));
-    #[cfg(not(feature = "mysql"))]
-    not_built_in(url, "mysql")
+    #[cfg(any(feature = "mysql", feature = "async-mysql"))]
+    return Ok(Box::new(crate::database::Url::<crate::database::Mysql>::new(url)));
+    #[cfg(not(any(feature = "mysql", feature = "async-mysql")))]
+    not_built_in(url, "mysql` or `async-mysql")
 }
 
-#[cfg(not(all(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+#[cfg(not(all(
+    feature = "sqlite",
+    any(feature = "postgres", feature = "async-postgres"),
+    any(feature = "mysql", feature = "async-mysql")
+)))]
 fn not_built_in(url: &str, feature: &str) -> Result<Box<dyn Open>, Problem> {
     Err(Problem::Database(format!(
         "this build has no driver for `{}`; add the feature `{feature}` to `consistency-diesel`",
@@ -225,7 +134,7 @@ fn not_built_in(url: &str, feature: &str) -> Result<Box<dyn Open>, Problem> {
 }
 
 /// The address as it may stand in a message.
-fn without_password(url: &str) -> String {
+pub(crate) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     match rest.rsplit_once('@') {
         Some((user, host)) => {

@@ -1,12 +1,13 @@
 //! An outbox for the tests of applications: no threads, no connection of its own. Tasks go through the table as always, so
 //! arguments are serialized and read back, and run on the test's connection, also inside `begin_test_transaction`.
 
+use std::future::ready;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use consistency_core::caught::{caught, caught_blocking, caught_transactional};
+use consistency_core::caught::{caught_async_transactional, caught_transactional};
 use consistency_core::context::TaskContext;
 use consistency_core::dispatch::{EnqueueOnly, HandOff};
 use consistency_core::enqueue::EnqueueRules;
@@ -17,13 +18,14 @@ use consistency_core::retry::decide;
 use consistency_core::settings::Settings;
 use consistency_core::state::State;
 use consistency_core::store::{ClaimRequest, ClaimedTask, TransactionOutcome};
-use consistency_core::task::{Attempt, Body, NeededType, Task, TaskDefinition, TxParts};
+use consistency_core::task::{Attempt, Body, NeededType, Task, TaskDefinition, TxBody, tx_body};
 use diesel::result::QueryResult;
 
 use crate::connection::{AsTaskConnection, TaskConnection};
 use crate::operations;
 use crate::outbox::{Outbox, Role};
 use crate::transaction::{self, Opening};
+use crate::world::{Answer, answer};
 use crate::write_gate::WriteGate;
 
 /// The node name rows of a test run carry while they run.
@@ -84,9 +86,9 @@ impl<C: TaskConnection> TestOutboxBuilder<C> {
     /// Every problem with the registered tasks at once.
     pub fn build(self) -> Result<TestOutbox, StartError> {
         let mut problems = Vec::new();
-        let registry =
-            Registry::gather(&self.registered, self.only.as_deref(), &[], Some(NeededType::of::<C>()), &mut problems);
-        registry.check(&self.state, Some(NeededType::of::<C>()), &mut problems);
+        let connections = [NeededType::of::<C>()];
+        let registry = Registry::gather(&self.registered, self.only.as_deref(), &[], &connections, &mut problems);
+        registry.check(&self.state, &connections, &mut problems);
         StartError::check(problems)?;
         let settings = Settings::default();
         let served = self.only.as_ref().map(|_| Arc::new(registry.names().collect()));
@@ -96,8 +98,7 @@ impl<C: TaskConnection> TestOutboxBuilder<C> {
         let gate = WriteGate::new(C::DIALECT.kind, busy_wait);
         let hand_off = EnqueueOnly::new(rules);
         let run = TestRun { registry, names, state: self.state, settings, hand_off, inline: self.inline };
-        let outbox =
-            Outbox::new(Role::Test(Box::new(run)), C::DIALECT.kind, NeededType::of::<C>(), busy_wait, Arc::new(gate));
+        let outbox = Outbox::new(Role::Test(Box::new(run)), C::DIALECT.kind, busy_wait, Arc::new(gate));
         Ok(TestOutbox { outbox })
     }
 }
@@ -119,17 +120,24 @@ impl Deref for TestOutbox {
 }
 
 impl TestOutbox {
-    /// Runs every due task on `conn`, one after the other, those they enqueue included, until none is due.
+    /// Runs every due task on `conn`, one after the other, those they enqueue included, until none is due. On an asynchronous
+    /// connection `.await` the answer.
     ///
     /// A failed task stays failed with its error in the table and in the report; it is due again after its interval.
     ///
     /// # Errors
     /// When the database cannot be asked.
-    pub fn run_pending<A: AsTaskConnection>(&self, conn: &mut A) -> QueryResult<TestReport> {
-        match self.outbox.test_run() {
-            Some(run) => run.run_due(conn.as_task_connection()),
-            None => Ok(TestReport::default()),
-        }
+    pub fn run_pending<'a, A: AsTaskConnection>(
+        &'a self,
+        conn: &'a mut A,
+    ) -> Answer<'a, A::Connection, QueryResult<TestReport>> {
+        let conn = conn.as_task_connection();
+        answer::<A::Connection, _>(async move {
+            match self.outbox.test_run() {
+                Some(run) => run.run_due(conn).await,
+                None => Ok(TestReport::default()),
+            }
+        })
     }
 }
 
@@ -158,15 +166,15 @@ impl TestRun {
     }
 
     /// Runs what is due when the outbox is an inline one.
-    pub(crate) fn after_commit<C: TaskConnection>(&self, conn: &mut C) -> QueryResult<()> {
-        if self.inline { self.run_due(conn).map(drop) } else { Ok(()) }
+    pub(crate) async fn after_commit<C: TaskConnection>(&self, conn: &mut C) -> QueryResult<()> {
+        if self.inline { self.run_due(conn).await.map(drop) } else { Ok(()) }
     }
 
-    fn run_due<C: TaskConnection>(&self, conn: &mut C) -> QueryResult<TestReport> {
+    async fn run_due<C: TaskConnection>(&self, conn: &mut C) -> QueryResult<TestReport> {
         let mut report = TestReport::default();
         for _ in 0..ATTEMPTS_MAX {
-            let Some(task) = self.claim_one(conn)? else { return Ok(report) };
-            self.run_one(conn, &task, &mut report)?;
+            let Some(task) = self.claim_one(conn).await? else { return Ok(report) };
+            self.run_one(conn, &task, &mut report).await?;
         }
         report.failures.push((
             String::new(),
@@ -175,10 +183,10 @@ impl TestRun {
         Ok(report)
     }
 
-    fn claim_one<C: TaskConnection>(&self, conn: &mut C) -> QueryResult<Option<ClaimedTask>> {
+    async fn claim_one<C: TaskConnection>(&self, conn: &mut C) -> QueryResult<Option<ClaimedTask>> {
         let named = self.registry.definitions().map(|definition| definition.options.queue);
         let queues: Vec<String> = self.settings.served_queues(named).into_iter().collect();
-        let mut heads = operations::look(conn, &queues)?;
+        let mut heads = operations::look(conn, &queues).await?;
         heads.retain(|head| head.wait.is_zero());
         heads.sort_by_key(|head| head.priority);
         for head in heads {
@@ -192,7 +200,7 @@ impl TestRun {
                     limit: 1,
                     serial,
                 };
-                if let Some(task) = operations::claim(conn, &request)?.pop() {
+                if let Some(task) = operations::claim(conn, &request).await?.pop() {
                     return Ok(Some(task));
                 }
             }
@@ -200,7 +208,12 @@ impl TestRun {
         Ok(None)
     }
 
-    fn run_one<C: TaskConnection>(&self, conn: &mut C, task: &ClaimedTask, report: &mut TestReport) -> QueryResult<()> {
+    async fn run_one<C: TaskConnection>(
+        &self,
+        conn: &mut C,
+        task: &ClaimedTask,
+        report: &mut TestReport,
+    ) -> QueryResult<()> {
         // Claims ask only for names of this registry.
         let Some(definition) = self.registry.find(&task.method_name) else { return Ok(()) };
         let context = TaskContext::new(
@@ -217,24 +230,19 @@ impl TestRun {
             state: self.state.clone(),
         };
         let outcome = match definition.body {
-            Body::Async(run) => block_on(caught(run(attempt))),
-            Body::Blocking(run) => caught_blocking(|| run(attempt)),
+            Body::Async(_) | Body::Blocking(_) => Some(C::run_body(definition.body, attempt).await),
             Body::Transactional { run, .. } => {
-                let opening = Opening { gate: None, busy_wait: self.settings.busy_wait, inside_another: true };
-                let mut body = |parts: TxParts<'_>| caught_transactional(run, &attempt, parts);
-                let charge = task.charge_when_run();
-                match transaction::run_task(conn, task.lease, charge, &self.hand_off, opening, &mut body) {
-                    TransactionOutcome::Committed => {
-                        report.succeeded += 1;
-                        return Ok(());
-                    }
-                    TransactionOutcome::Failed(error) => Err(error),
-                    TransactionOutcome::LeaseLost => Err(TaskError::message("the body changed its own row")),
-                    TransactionOutcome::NotStarted(error) | TransactionOutcome::RolledBack(error) => {
-                        Err(TaskError::new(error))
-                    }
-                }
+                let mut body = tx_body(|parts| Box::pin(ready(caught_transactional(run, attempt.clone(), parts))));
+                self.transact(conn, task, &mut body).await
             }
+            Body::AsyncTransactional { run, .. } => {
+                let mut body = tx_body(|parts| Box::pin(caught_async_transactional(run, attempt.clone(), parts)));
+                self.transact(conn, task, &mut body).await
+            }
+        };
+        let Some(outcome) = outcome else {
+            report.succeeded += 1;
+            return Ok(());
         };
         let decision = decide(&outcome, task.attempt(), &task.policy(), 0.0);
         let error = outcome.err().map(|error| error.text().to_owned());
@@ -245,16 +253,25 @@ impl TestRun {
             }
             _ => report.succeeded += 1,
         }
-        operations::settle(conn, &[settlement]).map(drop)
+        operations::settle(conn, &[settlement]).await.map(drop)
     }
-}
 
-/// Runs an `async` body on a thread of its own: the test may itself be inside a Tokio runtime.
-fn block_on(body: impl Future<Output = Result<(), TaskError>> + Send) -> Result<(), TaskError> {
-    let run = || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(body),
-        Err(error) => Err(TaskError::new(error)),
-    };
-    std::thread::scope(|scope| scope.spawn(run).join())
-        .unwrap_or_else(|_| Err(TaskError::message("the thread of the body ended early")))
+    /// Runs a body in a savepoint that also completes the row; `None` when that is done, or how the attempt ended.
+    async fn transact<C: TaskConnection>(
+        &self,
+        conn: &mut C,
+        task: &ClaimedTask,
+        body: &mut TxBody<'_>,
+    ) -> Option<Result<(), TaskError>> {
+        let opening = Opening { gate: None, busy_wait: self.settings.busy_wait, inside_another: true };
+        let charge = task.charge_when_run();
+        match transaction::run_task(conn, task.lease, charge, &self.hand_off, opening, body).await {
+            TransactionOutcome::Committed => None,
+            TransactionOutcome::Failed(error) => Some(Err(error)),
+            TransactionOutcome::LeaseLost => Some(Err(TaskError::message("the body changed its own row"))),
+            TransactionOutcome::NotStarted(error) | TransactionOutcome::RolledBack(error) => {
+                Some(Err(TaskError::new(error)))
+            }
+        }
+    }
 }

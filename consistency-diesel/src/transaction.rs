@@ -1,81 +1,87 @@
 //! One transaction, from BEGIN to the hand-off: the only place where rows are flushed and committed.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use consistency_core::dispatch::{CallerRun, HandOff};
+use consistency_core::dispatch::{CallerRun, HandOff, Reservation};
 use consistency_core::enqueue::EnqueueScope;
 use consistency_core::error::TaskError;
-use consistency_core::pause::Pause;
-use consistency_core::store::{LeaseId, TransactionOutcome};
-use consistency_core::task::TxParts;
-use diesel::connection::{AnsiTransactionManager, TransactionManager, TransactionManagerStatus};
+use consistency_core::store::{ClaimedTask, LeaseId, TransactionOutcome};
+use consistency_core::task::{TxBody, TxParts};
+use diesel::connection::TransactionManagerStatus;
 use diesel::result::{Error, QueryResult};
-use parking_lot::MutexGuard;
+use futures_util::FutureExt;
 
+use crate::busy::Busy;
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
-use crate::error::{TransactionError, is_disconnected, is_locked, is_transient, store_error};
+use crate::error::{TransactionError, is_disconnected, is_transient, store_error};
 use crate::insert::{Lessor, insert_buffered, insert_keyed};
 use crate::operations::complete;
 use crate::proof;
 use crate::task_tx::TaskTx;
-use crate::write_gate::WriteGate;
+use crate::work::Work;
+use crate::write_gate::{Turn, WriteGate};
 
 /// Runs `work` in a transaction on the caller's connection, stores what it enqueued, commits, and hands the rows over.
 ///
 /// Returns the value and the rows that are to run on the caller's thread.
-pub(crate) fn run<C, T, E>(
+pub(crate) async fn run<C, T, E, W>(
     conn: &mut C,
     hand_off: &dyn HandOff,
     opening: Opening<'_>,
-    work: impl FnOnce(&mut TaskTx<'_, C>) -> Result<T, E>,
+    work: W,
 ) -> Result<(T, Vec<CallerRun>), E>
 where
     C: TaskConnection,
     E: From<Error>,
+    W: for<'r, 't> Work<&'r mut TaskTx<'t, C>, Result<T, E>>,
 {
-    let (base, _turn) = begin(conn, opening)?;
-    let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), base);
-    let worked = catch_unwind(AssertUnwindSafe(|| work(&mut TaskTx { conn: &mut *conn, scope: &mut scope })));
+    let open = begin(conn, opening).await?;
+    let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), open.base);
+    let worked = {
+        let mut tx = TaskTx { conn: &mut *open.conn, scope: &mut scope };
+        // Inside the guard the closure is also called, not only its future polled.
+        AssertUnwindSafe(async { work(&mut tx).await }).catch_unwind().await
+    };
     match worked {
         Ok(Ok(value)) => {
-            let for_caller = finish(conn, hand_off, scope, true, |_| Ok(true))?;
+            let for_caller = finish(open, hand_off, scope, None).await?;
             Ok((value, for_caller.unwrap_or_default()))
         }
         Ok(Err(error)) => {
-            roll_back(conn, base);
+            open.roll_back().await;
             Err(error)
         }
         Err(panic) => {
-            roll_back(conn, base);
+            open.roll_back().await;
             resume_unwind(panic)
         }
     }
 }
 
-/// Runs the body of a `#[tx]` task in a transaction that also completes its row.
+/// Runs the body of a `#[tx]` task in a transaction that also completes the row.
 ///
 /// `body` does not unwind: the executor has caught its panics.
-pub(crate) fn run_task<C: TaskConnection>(
+pub(crate) async fn run_task<C: TaskConnection>(
     conn: &mut C,
     lease: LeaseId,
     charge: i64,
     hand_off: &dyn HandOff,
     opening: Opening<'_>,
-    body: &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>,
+    body: &mut TxBody<'_>,
 ) -> TransactionOutcome {
-    let (base, _turn) = match begin(conn, opening) {
-        Ok(begun) => begun,
+    let open = match begin(conn, opening).await {
+        Ok(open) => open,
         Err(error) => return TransactionOutcome::NotStarted(store_error(error)),
     };
-    let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), base);
-    if let Err(error) = body(TxParts { connection: &mut *conn, scope: &mut scope }) {
-        roll_back(conn, base);
+    let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), open.base);
+    if let Err(error) = body(TxParts { connection: &mut *open.conn, scope: &mut scope }).await {
+        open.roll_back().await;
         return TransactionOutcome::Failed(error);
     }
-    match finish(conn, hand_off, scope, false, |conn| complete(conn, lease, charge)) {
+    match finish(open, hand_off, scope, Some(Completion { lease, charge })).await {
         Ok(Some(_)) => TransactionOutcome::Committed,
         Ok(None) => TransactionOutcome::LeaseLost,
         // Not the task's fault: it costs no attempt. An unknown outcome of COMMIT is no passing fault; its settlement finds
@@ -96,123 +102,180 @@ pub(crate) struct Opening<'a> {
     pub(crate) inside_another: bool,
 }
 
-/// BEGIN, and the proof set; returns how many levels were open before, and the turn among SQLite's writers, to be kept until
-/// the end. On SQLite with the write lock taken first, waited for up to `busy_wait`: a transaction that starts by reading
-/// could not wait for it later.
-fn begin<'a, C: TaskConnection>(
-    conn: &mut C,
-    opening: Opening<'a>,
-) -> QueryResult<(usize, Option<MutexGuard<'a, ()>>)> {
-    // Looked at before the turn is waited for: who is ahead may wait for the lock of this very connection.
-    match conn.healthy_depth() {
-        Some(0) => {}
-        Some(open) if opening.inside_another => {
-            AnsiTransactionManager::begin_transaction(conn)?;
-            if C::DIALECT.kind == Kind::Postgres {
-                conn.batch_execute("SET LOCAL consistency.proof = 'open'")?;
+/// A row to complete with its transaction.
+struct Completion {
+    lease: LeaseId,
+    charge: i64,
+}
+
+/// An open transaction. Dropped before its end, when a caller gives up its future, it marks the connection as broken: what is
+/// open on it must not be taken for the next transaction's.
+struct Open<'c, 'g, C: TaskConnection> {
+    conn: &'c mut C,
+    /// How many levels were open before.
+    base: usize,
+    /// The turn among SQLite's writers, kept until the end.
+    _turn: Option<Turn<'g>>,
+    ended: bool,
+}
+
+impl<C: TaskConnection> Open<'_, '_, C> {
+    async fn commit(mut self) -> QueryResult<()> {
+        let committed = self.conn.commit().await;
+        self.ended = true;
+        committed.map_err(|error| {
+            // Any other error is the database's refusal, and Diesel has rolled back.
+            if is_disconnected(&error) { TransactionError::CommitUnknown(error.to_string()).into() } else { error }
+        })
+    }
+
+    /// Ends every level without a trace. When even that fails the connection is gone, and the database does it.
+    async fn roll_back(mut self) {
+        // A future of the closure's that was dropped in the middle: nobody knows what is open.
+        while !self.conn.is_cut_off() && matches!(self.conn.open_depth(), Some(depth) if depth as usize > self.base) {
+            match self.conn.roll_back().await {
+                Ok(()) => {}
+                // SQLite had rolled back by itself: the connection is as good as new, and Diesel may know.
+                Err(error)
+                    if C::DIALECT.kind == Kind::Sqlite && error.to_string().contains("no transaction is active") =>
+                {
+                    *self.conn.transaction_status() = TransactionManagerStatus::default();
+                }
+                // A savepoint that went with its transaction: Diesel counts it as left, the levels around it are still to
+                // do. At the outermost level Diesel marks the connection as broken instead, which ends this too.
+                Err(_) => {}
             }
-            proof::set(conn, open as usize).inspect_err(|_| roll_back(conn, open as usize))?;
-            return Ok((open as usize, None));
         }
+        self.ended = !self.conn.is_cut_off();
+    }
+}
+
+impl<C: TaskConnection> Drop for Open<'_, '_, C> {
+    fn drop(&mut self) {
+        if !self.ended {
+            *self.conn.transaction_status() = TransactionManagerStatus::InError;
+        }
+    }
+}
+
+/// BEGIN, and the proof set. On SQLite with the write lock taken first, waited for up to `busy_wait`: a transaction that starts
+/// by reading could not wait for it later.
+async fn begin<'c, 'g, C: TaskConnection>(conn: &'c mut C, opening: Opening<'g>) -> QueryResult<Open<'c, 'g, C>> {
+    // Looked at before the turn is waited for: who is ahead may wait for the lock of this very connection.
+    let base = match conn.healthy_depth() {
+        Some(0) => 0,
+        Some(open) if opening.inside_another => open as usize,
         Some(_) => return Err(TransactionError::AlreadyOpen.into()),
         None => return Err(TransactionError::BrokenConnection.into()),
+    };
+    let turn = match opening.gate {
+        Some(gate) if base == 0 => C::take_turn(gate).await,
+        _ => None,
+    };
+    let open = Open { conn, base, _turn: turn, ended: false };
+    let begun = match base {
+        0 => send_begin(&mut *open.conn, opening.busy_wait).await,
+        _ => send_savepoint(&mut *open.conn).await,
+    };
+    // Nothing is open, unless it is known to be.
+    if let Err(error) = begun {
+        open.roll_back().await;
+        return Err(error);
     }
-    let turn = opening.gate.and_then(WriteGate::enter);
-    match C::DIALECT.kind {
-        Kind::Postgres => {
-            AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN; SET LOCAL consistency.proof = 'open'")?
-        }
-        Kind::Mysql => {
-            AnsiTransactionManager::begin_transaction_sql(conn, "START TRANSACTION; SAVEPOINT consistency_proof_0")?;
-        }
-        Kind::Sqlite => {
-            let deadline = Instant::now() + opening.busy_wait;
-            let mut pause = Pause::new(Duration::from_micros(200), Duration::from_millis(20));
-            loop {
-                match AnsiTransactionManager::begin_transaction_sql(conn, "BEGIN IMMEDIATE") {
-                    Err(error) if is_locked(&error) && Instant::now() < deadline => pause.sleep(),
-                    Err(error) => return Err(error),
-                    Ok(()) => break,
-                }
-            }
-            proof::set(conn, 0).inspect_err(|_| roll_back(conn, 0))?;
-        }
+    // Elsewhere it was set together with BEGIN.
+    if (C::DIALECT.kind == Kind::Sqlite || base > 0)
+        && let Err(error) = proof::set(&mut *open.conn, base).await
+    {
+        open.roll_back().await;
+        return Err(error);
     }
-    Ok((0, turn))
+    Ok(open)
 }
 
-/// Proof, completion, flush, COMMIT, hand-off. `None` when `complete` found the lease lost; everything is rolled back then,
-/// as on every error.
-fn finish<C: TaskConnection>(
-    conn: &mut C,
+async fn send_begin<C: TaskConnection>(conn: &mut C, busy_wait: Duration) -> QueryResult<()> {
+    match C::DIALECT.kind {
+        Kind::Postgres => conn.open_with("BEGIN; SET LOCAL consistency.proof = 'open'").await,
+        Kind::Mysql => conn.open_with("START TRANSACTION; SAVEPOINT consistency_proof_0").await,
+        Kind::Sqlite => {
+            let mut busy = Busy::new(busy_wait);
+            let mut begun = conn.open_with("BEGIN IMMEDIATE").await;
+            while let Some(pause) = busy.pause_after(&begun) {
+                C::pause(pause).await;
+                begun = conn.open_with("BEGIN IMMEDIATE").await;
+            }
+            begun
+        }
+    }
+}
+
+async fn send_savepoint<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
+    conn.open().await?;
+    if C::DIALECT.kind == Kind::Postgres {
+        conn.run_batch("SET LOCAL consistency.proof = 'open'").await?;
+    }
+    Ok(())
+}
+
+/// Proof, completion, flush, COMMIT, hand-off. `None` when the row to complete is no longer ours; everything is rolled back
+/// then, as on every error.
+async fn finish<C: TaskConnection>(
+    open: Open<'_, '_, C>,
     hand_off: &dyn HandOff,
     mut scope: EnqueueScope,
-    may_run_on_caller: bool,
-    complete: impl FnOnce(&mut C) -> QueryResult<bool>,
+    completion: Option<Completion>,
 ) -> QueryResult<Option<Vec<CallerRun>>> {
     let stored_pending = scope.has_stored_pending();
-    let (mut rows, base) = (scope.take_buffered(), scope.base());
-    // Proven at the outermost level: a savepoint left open, say by a panic that was caught, would be all that COMMIT ends.
-    let flushed = proof::redeem(conn, base).and_then(|()| {
-        if !complete(conn)? {
-            return Ok(None);
+    match flush(&mut *open.conn, hand_off, &mut scope, completion).await {
+        Ok(Some(flushed)) => {
+            open.commit().await?;
+            let for_caller = hand_off.hand_off(flushed.reservation, flushed.leased);
+            if stored_pending || flushed.left_pending {
+                hand_off.wake();
+            }
+            Ok(Some(for_caller))
         }
-        for row in scope.take_before_commit() {
-            insert_keyed(conn, &row, Lessor::NOBODY)?;
-        }
-        let reservation = if may_run_on_caller {
-            hand_off.reserve(&mut rows)
-        } else {
-            // Inside a task nobody is the caller: such rows go to the poller.
-            let (mut for_workers, for_caller): (Vec<_>, Vec<_>) = rows.drain(..).partition(|row| !row.runs_on_caller());
-            let reservation = hand_off.reserve(&mut for_workers);
-            rows = for_workers;
-            rows.extend(for_caller);
-            reservation
-        };
-        let left_pending = rows.iter().any(|row| !row.leased);
-        let lessor = Lessor { node: hand_off.node(), lease: hand_off.lease(), guarded: true };
-        let leased = insert_buffered(conn, rows, lessor)?;
-        Ok(Some((reservation, leased, left_pending)))
-    });
-    let (reservation, leased, left_pending) = match flushed {
-        Ok(Some(flushed)) => flushed,
         Ok(None) => {
-            roll_back(conn, base);
-            return Ok(None);
+            open.roll_back().await;
+            Ok(None)
         }
         Err(error) => {
-            roll_back(conn, base);
-            return Err(error);
-        }
-    };
-    commit(conn)?;
-    let for_caller = hand_off.hand_off(reservation, leased);
-    if stored_pending || left_pending {
-        hand_off.wake();
-    }
-    Ok(Some(for_caller))
-}
-
-fn commit<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
-    AnsiTransactionManager::commit_transaction(conn).map_err(|error| {
-        // Any other error is the database's refusal, and Diesel has rolled back.
-        if is_disconnected(&error) { TransactionError::CommitUnknown(error.to_string()).into() } else { error }
-    })
-}
-
-/// Ends every level above `base` without a trace. When even that fails the connection is gone, and the database does it.
-fn roll_back<C: TaskConnection>(conn: &mut C, base: usize) {
-    while matches!(conn.open_depth(), Some(depth) if depth as usize > base) {
-        match AnsiTransactionManager::rollback_transaction(conn) {
-            Ok(()) => {}
-            // SQLite had rolled back by itself: the connection is as good as new, and Diesel may know.
-            Err(error) if C::DIALECT.kind == Kind::Sqlite && error.to_string().contains("no transaction is active") => {
-                *AnsiTransactionManager::transaction_manager_status_mut(conn) = TransactionManagerStatus::default();
-            }
-            // A savepoint that went with its transaction: Diesel counts it as left, the levels around it are still to do.
-            // At the outermost level Diesel marks the connection as broken instead, which ends this too.
-            Err(_) => {}
+            open.roll_back().await;
+            Err(error)
         }
     }
+}
+
+/// What the flush wrote.
+struct Flushed {
+    reservation: Reservation,
+    leased: Vec<ClaimedTask>,
+    left_pending: bool,
+}
+
+async fn flush<C: TaskConnection>(
+    conn: &mut C,
+    hand_off: &dyn HandOff,
+    scope: &mut EnqueueScope,
+    completion: Option<Completion>,
+) -> QueryResult<Option<Flushed>> {
+    // Proven at the outermost level: a savepoint left open, say by a panic that was caught, would be all that COMMIT ends.
+    proof::redeem(conn, scope.base()).await?;
+    // Inside a task nobody is the caller: such rows go to the poller.
+    let may_run_on_caller = completion.is_none();
+    if let Some(Completion { lease, charge }) = completion
+        && !complete(conn, lease, charge).await?
+    {
+        return Ok(None);
+    }
+    for row in scope.take_before_commit() {
+        insert_keyed(conn, &row, Lessor::NOBODY).await?;
+    }
+    let (mut rows, for_caller): (Vec<_>, Vec<_>) =
+        scope.take_buffered().into_iter().partition(|row| may_run_on_caller || !row.runs_on_caller());
+    let reservation = hand_off.reserve(&mut rows);
+    rows.extend(for_caller);
+    let left_pending = rows.iter().any(|row| !row.leased);
+    let lessor = Lessor { node: hand_off.node(), lease: hand_off.lease(), guarded: true };
+    let leased = insert_buffered(conn, rows, lessor).await?;
+    Ok(Some(Flushed { reservation, leased, left_pending }))
 }

@@ -157,12 +157,17 @@ pub(crate) fn definition(task: &Task, names: &Names, owner: &TokenStream) -> Tok
     let runner = &names.runner;
     let run = quote!(#owner::#runner);
     let body = match task.transaction() {
-        Some(ty) => quote! {
-            #private::Body::Transactional {
-                connection: || #private::NeededType::of::<<#ty as #private::TransactionParameter>::Connection>(),
-                run: #run,
+        Some(ty) => {
+            let variant =
+                if task.written.signature.asyncness.is_some() { "AsyncTransactional" } else { "Transactional" };
+            let variant = format_ident!("{variant}");
+            quote! {
+                #private::Body::#variant {
+                    connection: || #private::NeededType::of::<<#ty as #private::TransactionParameter>::Connection>(),
+                    run: #run,
+                }
             }
-        },
+        }
         None if task.written.signature.asyncness.is_some() => quote!(#private::Body::Async(#run)),
         None => quote!(#private::Body::Blocking(#run)),
     };
@@ -197,7 +202,9 @@ pub(crate) fn registration(task: &Task, definition: &TokenStream) -> TokenStream
     let cfg = &task.written.attributes.cfg;
     quote! {
         #(#cfg)*
-        #krate::__private::inventory::submit! { #krate::__private::Registration(#definition) }
+        const _: () = {
+            #krate::__private::register! { #definition }
+        };
     }
 }
 

@@ -19,6 +19,20 @@ pub(crate) fn runner(task: &Task, names: &Names) -> TokenStream {
     let assertions = assertions(task, names, &private);
     let steps = steps(task, names, &private, &attempt);
     let outcome = quote!(::core::result::Result<(), #private::TaskError>);
+    // At the function's name, where the compiler says that the future is not `Send`.
+    let name = located(task.written.signature.ident.span());
+    let future = quote_spanned!(name=> ::std::boxed::Box::pin(async move { #steps }));
+    if task.transaction().is_some() && task.written.signature.asyncness.is_some() {
+        let parts = local("parts");
+        return quote! {
+            #(#cfg)*
+            #[doc(hidden)]
+            fn #runner(#attempt: #private::Attempt, #parts: #private::TxParts<'_>) -> #private::TxFuture<'_> {
+                #assertions
+                #future
+            }
+        };
+    }
     if task.transaction().is_some() {
         let parts = local("parts");
         return quote! {
@@ -31,9 +45,6 @@ pub(crate) fn runner(task: &Task, names: &Names) -> TokenStream {
         };
     }
     if task.written.signature.asyncness.is_some() {
-        // At the function's name, where the compiler says that the future is not `Send`.
-        let name = located(task.written.signature.ident.span());
-        let future = quote_spanned!(name=> ::std::boxed::Box::pin(async move { #steps }));
         return quote! {
             #(#cfg)*
             #[doc(hidden)]
@@ -69,9 +80,17 @@ fn assertions(task: &Task, names: &Names, private: &TokenStream) -> TokenStream 
         });
     }
     for parameter in &task.parameters {
-        if let Role::Stored { form, .. } = &parameter.role {
-            let owned = &form.owned;
-            assertions.extend(quote!(#private::storable::<#owned>();));
+        match &parameter.role {
+            Role::Stored { form, .. } => {
+                let owned = &form.owned;
+                assertions.extend(quote!(#private::storable::<#owned>();));
+            }
+            Role::Tx(ty) => {
+                let world = if task.written.signature.asyncness.is_some() { "async" } else { "blocking" };
+                let check = format_ident!("{world}_transaction");
+                assertions.extend(quote!(#private::#check::<#ty>();));
+            }
+            Role::Inject(_) | Role::Context => {}
         }
     }
     assertions

@@ -24,7 +24,7 @@ pub(crate) fn check(written: &Written, errors: &mut Errors) -> Vec<Parameter> {
         .iter()
         .filter_map(|parameter| validate_parameter::check(parameter, &declared, errors))
         .collect();
-    check_roles(&parameters, written, errors);
+    check_roles(&parameters, errors);
     parameters
 }
 
@@ -111,21 +111,14 @@ fn check_return(written: &Written, errors: &mut Errors) {
     });
 }
 
-fn check_roles(parameters: &[Parameter], written: &Written, errors: &mut Errors) {
-    let mut transactions = parameters.iter().filter(|parameter| matches!(parameter.role, Role::Tx(_)));
-    let first = transactions.next();
-    for second in transactions {
+fn check_roles(parameters: &[Parameter], errors: &mut Errors) {
+    let transactions = parameters.iter().filter(|parameter| matches!(parameter.role, Role::Tx(_)));
+    for second in transactions.skip(1) {
         errors.on(&second.name, "a task has one transaction: remove this second `#[tx]` parameter");
     }
     let contexts = parameters.iter().filter(|parameter| matches!(parameter.role, Role::Context));
     for second in contexts.skip(1) {
         errors.on(&second.name, "a task has one context: remove this second `#[context]` parameter");
-    }
-    if let (Some(transaction), Some(_)) = (first, &written.signature.asyncness) {
-        errors.on(
-            &transaction.name,
-            "an `async fn` cannot take this `#[tx]`, for a blocking connection must not be held over an `.await`: make it an `fn`",
-        );
     }
     for (index, parameter) in parameters.iter().enumerate() {
         if parameters[..index].iter().any(|earlier| bare(&earlier.name) == bare(&parameter.name)) {

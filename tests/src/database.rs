@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use consistency_diesel::blocking_connection::BlockingConnection;
 use consistency_diesel::builder::OutboxBuilder;
-use consistency_diesel::connection::TaskConnection;
 use consistency_diesel::outbox::Outbox;
 use diesel::result::QueryResult;
 use parking_lot::Mutex;
@@ -87,7 +87,7 @@ impl Database {
     }
 
     /// A connection of the test's own.
-    pub fn connection<C: TaskConnection>(&self) -> C {
+    pub fn connection<C: BlockingConnection>(&self) -> C {
         let mut conn = C::establish(&self.address).expect("a connection");
         if self.backend == Backend::Sqlite {
             set_up_sqlite(&mut conn).expect("a set up connection");

@@ -1,4 +1,4 @@
-//! The macro that stamps the same tests once per database.
+//! The macros that stamp the same tests once per database: one for each of the two worlds of connections.
 
 /// Stamps every test once per database, in the modules `sqlite`, `postgres` and `mysql`, each behind its feature.
 ///
@@ -53,6 +53,63 @@ macro_rules! __stamp {
                 fn $name() {
                     let test = concat!(module_path!(), "::", stringify!($name));
                     $crate::database::on_fresh(BACKEND, test, |$database: $type| $body);
+                }
+            )*
+        }
+    };
+}
+
+/// As [`for_each_database`], for tests that are an `async fn` and use diesel-async: in the modules `async_sqlite`,
+/// `async_postgres` and `async_mysql`, each behind the feature `async-sqlite` and so on. `Conn` is the asynchronous connection.
+///
+/// Each test runs on a Tokio runtime of its own with two workers, and its future must be `Send`.
+#[macro_export]
+macro_rules! for_each_async_database {
+    (items { $($item:tt)* } $($tests:tt)*) => {
+        $crate::__stamp_async!(
+            async_sqlite, "async-sqlite", diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>,
+            Sqlite, [$($item)*] [$($tests)*]
+        );
+        $crate::__stamp_async!(
+            async_postgres, "async-postgres", diesel_async::AsyncPgConnection, Postgres, [$($item)*] [$($tests)*]
+        );
+        $crate::__stamp_async!(
+            async_mysql, "async-mysql", diesel_async::AsyncMysqlConnection, Mysql, [$($item)*] [$($tests)*]
+        );
+    };
+    ($($tests:tt)*) => { $crate::for_each_async_database!(items {} $($tests)*); };
+}
+
+/// One stamp of [`for_each_async_database`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __stamp_async {
+    (
+        $module:ident, $feature:literal, $connection:ty, $backend:ident, [$($item:tt)*]
+        [$($(#[$meta:meta])* async fn $name:ident($database:ident: $type:ty) $body:block)*]
+    ) => {
+        #[cfg(feature = $feature)]
+        mod $module {
+            #[allow(unused_imports)]
+            use super::*;
+
+            /// The connection type of this database.
+            #[allow(dead_code)]
+            type Conn = $connection;
+            /// This database.
+            #[allow(dead_code)]
+            const BACKEND: $crate::backend::Backend = $crate::backend::Backend::$backend;
+
+            $($item)*
+
+            $(
+                $(#[$meta])*
+                #[test]
+                fn $name() {
+                    let test = concat!(module_path!(), "::", stringify!($name));
+                    $crate::database::on_fresh(BACKEND, test, |$database: $type| {
+                        $crate::async_stage::drive(async move { $body })
+                    });
                 }
             )*
         }

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod any_connection;
+#[cfg(feature = "async")]
+pub mod async_stage;
 pub mod backend;
 pub mod contract;
 pub mod database;

@@ -5,14 +5,14 @@ use std::time::{Duration, SystemTime};
 
 use consistency_core::dispatch::HandOff;
 use consistency_core::enqueue::{ExistingTask, Receipt};
-use consistency_core::error::{StoreError, TaskError};
+use consistency_core::error::StoreError;
 use consistency_core::new_task::NewTask;
 use consistency_core::state::State;
 use consistency_core::store::{
-    ClaimRequest, ClaimedTask, Head, LeaseId, Renewed, Rescued, Settled, Settlement, Store, TaskStatus,
+    ClaimRequest, ClaimedTask, Head, LeaseId, OutcomeFuture, Renewed, Rescued, Settled, Settlement, Store, TaskStatus,
     TransactionOutcome,
 };
-use consistency_core::task::{NeededType, TxParts};
+use consistency_core::task::{NeededType, TxBody};
 use parking_lot::Mutex;
 
 use crate::memory_row::{MemoryRow, Micros, micros};
@@ -112,8 +112,8 @@ impl Table {
 }
 
 impl Store for MemoryStore {
-    fn connection(&self) -> Option<NeededType> {
-        None
+    fn connections(&self) -> Vec<NeededType> {
+        Vec::new()
     }
 
     fn insert(&self, rows: &[NewTask], node: &str, lease: Duration) -> Result<Vec<Receipt>, StoreError> {
@@ -195,14 +195,16 @@ impl Store for MemoryStore {
         Ok(ids.len())
     }
 
-    fn run_in_transaction(
-        &self,
+    fn run_in_transaction<'a>(
+        &'a self,
+        _connection: NeededType,
         _lease: LeaseId,
         _charge: i64,
-        _hand_off: &dyn HandOff,
-        _body: &mut dyn FnMut(TxParts<'_>) -> Result<(), TaskError>,
-    ) -> TransactionOutcome {
-        TransactionOutcome::NotStarted(StoreError::Fatal("the store in memory has no transactions".into()))
+        _hand_off: &'a dyn HandOff,
+        _body: &'a mut TxBody<'_>,
+    ) -> OutcomeFuture<'a> {
+        let error = StoreError::Fatal("the store in memory has no transactions".into());
+        Box::pin(std::future::ready(TransactionOutcome::NotStarted(error)))
     }
 }
 

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use consistency_core::call::Call;
 use consistency_core::enqueue::Receipt;
-use consistency_diesel::connection::{AsTaskConnection, TaskConnection};
+use consistency_diesel::blocking_connection::BlockingConnection;
 use consistency_diesel::outbox::Outbox;
+use consistency_diesel::transact::Transact;
 use diesel::result::Error;
 use parking_lot::{Condvar, Mutex};
 
@@ -18,7 +19,7 @@ use crate::recorder::{DEADLINE, Latch};
 /// Stores the calls in one transaction and returns their public handles.
 pub fn store_all<C>(database: &Database, outbox: &Outbox, calls: impl IntoIterator<Item = Call>) -> Vec<String>
 where
-    C: TaskConnection + AsTaskConnection<Connection = C>,
+    C: BlockingConnection,
 {
     let receipts: Result<Vec<Receipt>, Error> = outbox
         .transaction(&mut database.connection::<C>(), |tx| calls.into_iter().map(|call| tx.enqueue(call)).collect());
@@ -28,7 +29,7 @@ where
 /// Stores one call and returns its public handle.
 pub fn store<C>(database: &Database, outbox: &Outbox, call: Call) -> String
 where
-    C: TaskConnection + AsTaskConnection<Connection = C>,
+    C: BlockingConnection,
 {
     store_all::<C>(database, outbox, [call]).remove(0)
 }

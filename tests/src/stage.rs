@@ -5,9 +5,10 @@ use std::thread::ThreadId;
 
 use consistency_core::call::Call;
 use consistency_core::state::State;
+use consistency_diesel::blocking_connection::BlockingConnection;
 use consistency_diesel::builder::OutboxBuilder;
-use consistency_diesel::connection::{AsTaskConnection, TaskConnection};
 use consistency_diesel::outbox::Outbox;
+use consistency_diesel::transact::Transact;
 use diesel::result::Error;
 use parking_lot::Mutex;
 
@@ -92,7 +93,7 @@ impl<'d> Stage<'d> {
 
     /// Commits `call` alone on a connection of its own; returns its public handle.
     #[track_caller]
-    pub fn commit<C: TaskConnection + AsTaskConnection<Connection = C>>(&self, call: Call) -> String {
+    pub fn commit<C: BlockingConnection>(&self, call: Call) -> String {
         let mut conn = self.database.connection::<C>();
         let receipt = self.outbox.transaction(&mut conn, |tx| tx.enqueue(call)).expect("the commit");
         receipt.task_id().to_owned()
@@ -100,7 +101,7 @@ impl<'d> Stage<'d> {
 
     /// Commits `call` alone and waits until it succeeded.
     #[track_caller]
-    pub fn run<C: TaskConnection + AsTaskConnection<Connection = C>>(&self, call: Call) -> String {
+    pub fn run<C: BlockingConnection>(&self, call: Call) -> String {
         let task_id = self.commit::<C>(call);
         self.recorder.wait_for_settled(&task_id, State::Succeeded);
         task_id

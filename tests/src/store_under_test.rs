@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consistency_core::store::Store;
-use consistency_diesel::connection::TaskConnection;
+use consistency_diesel::blocking_connection::BlockingConnection;
 use consistency_diesel::store_access;
 
 use crate::database::Database;
@@ -46,7 +46,7 @@ pub struct DatabaseStore<'a> {
 
 impl<'a> DatabaseStore<'a> {
     /// Migrates the database and opens the store on it, as an outbox would.
-    pub fn open<C: TaskConnection>(database: &'a Database) -> Self {
+    pub fn open<C: BlockingConnection>(database: &'a Database) -> Self {
         database.migrate();
         Self { database, store: store_access::open::<C>(database.address(), Duration::from_secs(20)) }
     }

@@ -128,8 +128,7 @@ fn bulky(order: i64, document: String, #[inject] probe: &Probe) {
 /// Runs one call on `database` and returns what its body got.
 fn run<C, T>(database: &Database, call: Call) -> Vec<T>
 where
-    C: consistency_diesel::connection::TaskConnection
-        + consistency_diesel::connection::AsTaskConnection<Connection = C>,
+    C: consistency_diesel::blocking_connection::BlockingConnection,
     T: Clone + Debug + Send + 'static,
 {
     let (got, recorder) = (Got::<T>::default(), Recorder::new());

@@ -208,7 +208,7 @@ for_each_database! {
 /// Connections of one kind at an outbox of another; needs more than one driver.
 #[cfg(all(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod other_kinds {
-    use consistency_diesel::connection::{AsTaskConnection, TaskConnection};
+    use consistency_diesel::blocking_connection::BlockingConnection;
     use consistency_tests::backend::Backend;
     use consistency_tests::database::on_fresh;
     use diesel::{MysqlConnection, PgConnection, SqliteConnection};
@@ -252,7 +252,7 @@ mod other_kinds {
 
     fn assert_refused<Other>(own: Backend, other: Backend)
     where
-        Other: TaskConnection + AsTaskConnection<Connection = Other>,
+        Other: BlockingConnection,
     {
         on_fresh(own, "a_connection_to_another_kind_of_database_is_refused", |own| {
             on_fresh(other, "a_connection_to_another_kind_of_database_is_refused", |other| {

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use consistency_core::state::State;
-use consistency_diesel::connection::{AsTaskConnection, TaskConnection};
+use consistency_diesel::blocking_connection::BlockingConnection;
 use consistency_diesel::prelude::*;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
@@ -33,7 +33,7 @@ fn every_kind(prefix: &str) -> Vec<Call> {
 }
 
 /// After `stage` has seen another task through, nothing of the rolled back work is stored, has run, or will.
-fn assert_nothing_but_a_witness<C: TaskConnection + AsTaskConnection<Connection = C>>(stage: &Stage<'_>) {
+fn assert_nothing_but_a_witness<C: BlockingConnection>(stage: &Stage<'_>) {
     let witness = stage.run::<C>(text("witness"));
     stage.outbox.shutdown_blocking();
     assert_eq!(stage.probe.seen(), ["witness"]);

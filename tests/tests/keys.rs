@@ -120,9 +120,7 @@ for_each_database! {
 /// Two transactions enqueue the same key: the second begins while the first is open. Returns the id the second was told of.
 fn concurrently<C>(stage: &Stage<'_>, first_commits: bool) -> Option<i64>
 where
-    C: consistency_diesel::connection::TaskConnection
-        + consistency_diesel::connection::AsTaskConnection<Connection = C>
-        + Send,
+    C: consistency_diesel::blocking_connection::BlockingConnection + Send,
 {
     let (mut first, mut second) = (stage.database.connection::<C>(), stage.database.connection::<C>());
     let (begin, begun) = mpsc::channel();

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use consistency_core::state::State;
-use consistency_diesel::connection::{AsTaskConnection, TaskConnection};
+use consistency_diesel::blocking_connection::BlockingConnection;
 use consistency_diesel::error::TransactionError;
 use consistency_diesel::prelude::*;
 use consistency_tests::backend::Backend;
@@ -38,7 +38,7 @@ fn assert_lost<T: std::fmt::Debug>(ended: &QueryResult<T>) {
 
 /// The connection works again, or says clearly that it does not; nothing but the witness is stored or has run.
 #[track_caller]
-fn assert_usable_or_broken<C: TaskConnection + AsTaskConnection<Connection = C>>(stage: &Stage<'_>, conn: &mut C) {
+fn assert_usable_or_broken<C: BlockingConnection>(stage: &Stage<'_>, conn: &mut C) {
     let witness = match stage.outbox.transaction(conn, |tx| tx.enqueue(text("witness"))) {
         Ok(receipt) => receipt.task_id().to_owned(),
         Err(error) => {
@@ -54,7 +54,7 @@ fn assert_usable_or_broken<C: TaskConnection + AsTaskConnection<Connection = C>>
 /// Two transactions that take each other's row: the database ends one of them. Both closures ignore every error.
 fn deadlock<C>(stage: &Stage<'_>, call: impl Fn(&str) -> Call + Sync) -> [(QueryResult<()>, C); 2]
 where
-    C: TaskConnection + AsTaskConnection<Connection = C> + Send,
+    C: BlockingConnection + Send,
 {
     let call = &call;
     thread::scope(|scope| {
@@ -84,7 +84,7 @@ where
 
 fn assert_only_the_winner_is_stored<C>(stage: &Stage<'_>, ended: [(QueryResult<()>, C); 2])
 where
-    C: TaskConnection + AsTaskConnection<Connection = C>,
+    C: BlockingConnection,
 {
     let [(a, conn_a), (b, conn_b)] = ended;
     let (winner, loser, mut conn) = if a.is_ok() { ("a", b, conn_b) } else { ("b", a, conn_a) };

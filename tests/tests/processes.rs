@@ -126,6 +126,7 @@ for_each_database! {
 
 #[cfg(feature = "sqlite")]
 mod sqlite_under_many_writers {
+    use consistency_diesel::transact::Transact;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use diesel::connection::SimpleConnection;

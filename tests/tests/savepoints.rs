@@ -19,7 +19,10 @@ fn note(text: String, #[inject] probe: &Probe) {
 }
 
 /// Stores one call of each kind, named after `level`.
-fn enqueue_each<C: consistency_diesel::connection::TaskConnection>(tx: &mut TaskTx<C>, level: &str) -> QueryResult<()> {
+fn enqueue_each<C: consistency_diesel::blocking_connection::BlockingConnection>(
+    tx: &mut TaskTx<C>,
+    level: &str,
+) -> QueryResult<()> {
     tx.enqueue(note(format!("{level}-plain")))?;
     tx.enqueue(note(format!("{level}-keyed")).key(format!("{level}-key")))?;
     tx.enqueue(note(format!("{level}-delayed")).delay(Duration::from_millis(1)))?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use consistency_core::state::State;
-use consistency_diesel::connection::TaskConnection;
+use consistency_diesel::blocking_connection::BlockingConnection;
 use consistency_diesel::error::TransactionError;
 use consistency_diesel::prelude::*;
 use consistency_tests::database::Database;
@@ -55,7 +55,7 @@ fn insert(conn: &mut impl SimpleConnection, id: i32, name: &str) -> QueryResult<
 }
 
 /// The tasks here take a connection of one type; `TaskTx` is all they share.
-fn write_and_enqueue<C: TaskConnection>(tx: &mut TaskTx<C>, attempt: u32) -> QueryResult<()> {
+fn write_and_enqueue<C: BlockingConnection>(tx: &mut TaskTx<C>, attempt: u32) -> QueryResult<()> {
     insert(tx, 1, &format!("attempt {attempt}"))?;
     tx.enqueue(note(format!("plain of attempt {attempt}")))?;
     tx.enqueue(note(format!("keyed of attempt {attempt}")).key("child"))?;

@@ -9,7 +9,7 @@ use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
 use consistency_tests::recorder::Recorder;
-use consistency_tests::scene::{ms_between, now, store};
+use consistency_tests::scene::{ms_between, now, store, store_all};
 
 #[consistency_task]
 async fn nothing() {}
@@ -90,6 +90,48 @@ for_each_database! {
             recorder.wait_for_settled(&task_id, State::Succeeded);
             assert_on_time(database, &task_id, poll);
         }
+        outbox.shutdown_blocking();
+    }
+
+    fn rows_of_another_process_do_not_wait_for_the_poll_interval_while_they_keep_coming(database: &Database) {
+        let recorder = Recorder::new();
+        database.migrate();
+        let elsewhere = database.outbox().enqueue_only().start_blocking().unwrap();
+        let first = store::<Conn>(database, &elsewhere, nothing());
+        let outbox = start(database, &recorder, SELDOM);
+        recorder.wait_for_settled(&first, State::Succeeded);
+        // Nobody tells this outbox of any of them: it looks because the one before was news.
+        for _ in 0..12 {
+            let task_id = store::<Conn>(database, &elsewhere, nothing());
+            recorder.wait_for_settled(&task_id, State::Succeeded);
+        }
+        // Several at once, and one that is due later: seen at one of those looks, then waited for.
+        let several = store_all::<Conn>(database, &elsewhere, (0..5).map(|_| nothing()));
+        let later = store::<Conn>(database, &elsewhere, nothing().delay(Duration::from_millis(60)));
+        for task_id in several.iter().chain([&later]) {
+            recorder.wait_for_settled(task_id, State::Succeeded);
+        }
+        outbox.shutdown_blocking();
+    }
+
+    fn a_look_brings_no_rescue_while_the_last_one_is_recent(database: &Database) {
+        let recorder = Recorder::new();
+        let builder = database.outbox().only([nothing::NAME]).poll_interval(SELDOM).lease(SELDOM);
+        let outbox = builder.listener(recorder.listener()).start_blocking().unwrap();
+        let look = |witness: &str| {
+            let task_id = store::<Conn>(database, &outbox, nothing().key(witness));
+            recorder.wait_for_settled(&task_id, State::Succeeded);
+        };
+        look("the first one, which comes after a rescue");
+        let orphan = store::<Conn>(database, &outbox, nothing().delay(Duration::from_secs(3600)));
+        database.execute(&format!(
+            "UPDATE consistency_task SET state = 1, version = 1, lease_owner = 'gone-1', lease_until = {} \
+             WHERE task_id = '{orphan}'",
+            now(BACKEND)
+        ));
+        (0..5).for_each(|number| look(&number.to_string()));
+        let row = database.row(&orphan);
+        assert_eq!((row.state(), row.version, row.lost_times), (State::Running, 1, 0));
         outbox.shutdown_blocking();
     }
 

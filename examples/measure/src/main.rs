@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use consistency_diesel::connection::TaskConnection;
+use consistency_diesel::blocking_connection::BlockingConnection;
 use consistency_diesel::prelude::*;
 
 static DRAINED: AtomicUsize = AtomicUsize::new(0);
@@ -52,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn measure<C>(url: &str, address: &str, tasks: usize) -> Result<(), Box<dyn Error>>
 where
-    C: TaskConnection + consistency_diesel::connection::AsTaskConnection<Connection = C>,
+    C: BlockingConnection,
 {
     let mut conn = C::establish(address)?;
     let store_only = Outbox::builder(url).migrate().enqueue_only().start_blocking()?;

@@ -1,6 +1,6 @@
 //! Attempts inside a transaction: the row is completed with the body's commit, or not at all.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use consistency_core::dispatch::EnqueueOnly;
 use consistency_core::enqueue::EnqueueRules;
@@ -8,23 +8,34 @@ use consistency_core::error::TaskError;
 use consistency_core::state::State;
 use consistency_core::store::{ClaimedTask, Settled, TransactionOutcome};
 
+use consistency_core::task::{NeededType, tx_body};
+use tokio::runtime::{Builder, Runtime};
+
 use super::steps::{SHORT, claim_one, claim_one_for, failure, insert, rescue_one, row, settle, status};
 use crate::store_under_test::StoreUnderTest;
+
+/// Where asynchronous connections live.
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap());
 
 /// Runs a body; `None` when the store runs none, as it must say then.
 fn run(on: &dyn StoreUnderTest, task: &ClaimedTask, answer: Result<(), &str>) -> Option<(TransactionOutcome, usize)> {
     let rules = EnqueueRules { max_argument_bytes: 1000, served: None, queues: None };
     let mut runs = 0;
-    let outcome = on.store().run_in_transaction(
+    let connections = on.store().connections();
+    let connection = connections.first().copied().unwrap_or_else(NeededType::of::<()>);
+    let mut body = tx_body(|_| {
+        runs += 1;
+        Box::pin(std::future::ready(answer.map_err(TaskError::message)))
+    });
+    let outcome = RUNTIME.block_on(on.store().run_in_transaction(
+        connection,
         task.lease,
         task.charge_when_run(),
         &EnqueueOnly::new(Arc::new(rules)),
-        &mut |_| {
-            runs += 1;
-            answer.map_err(TaskError::message)
-        },
-    );
-    if on.store().connection().is_none() {
+        &mut body,
+    ));
+    if connections.is_empty() {
         assert!(matches!(outcome, TransactionOutcome::NotStarted(_)), "{outcome:?}");
         assert_eq!(runs, 0);
         return None;

@@ -75,7 +75,7 @@ struct Play<'a> {
 
 /// Every observed change of state is one the state machine allows for what was done, and no fenced write overwrites.
 pub fn random_interleavings_move_rows_only_along_the_state_machine(on: &dyn StoreUnderTest) {
-    let in_memory = on.store().connection().is_none();
+    let in_memory = on.store().connections().is_empty();
     let config = Config { cases: if in_memory { 300 } else { 15 }, failure_persistence: None, ..Config::default() };
     let played = TestRunner::new(config).run(&steps(), |steps| {
         // What a play that failed has left behind is none of this one's.

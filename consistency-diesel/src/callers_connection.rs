@@ -1,0 +1,38 @@
+//! A `#[tx]` task on the caller's thread runs on the caller's own connection, where its type is the one the task takes.
+
+use consistency_core::dispatch::{CallerRun, HandOff};
+use consistency_core::executor::Transact;
+use consistency_core::lane::Held;
+use consistency_core::runtime::Runtime;
+use consistency_core::store::{ClaimedTask, OutcomeFuture};
+use consistency_core::task::{NeededType, TxBody};
+
+use crate::connection::TaskConnection;
+use crate::transaction::{self, Opening};
+
+/// The connection that has just committed the row.
+pub(crate) struct CallersConnection<'c, C> {
+    pub(crate) conn: &'c mut C,
+    pub(crate) hand_off: &'c dyn HandOff,
+    pub(crate) opening: Opening<'c>,
+}
+
+impl<C: TaskConnection> CallersConnection<'_, C> {
+    /// Whether the task takes a transaction on this very type of connection.
+    pub(crate) fn suits(runtime: &Runtime, run: &CallerRun) -> bool {
+        let body = runtime.executor().body(&run.task);
+        body.and_then(|body| body.connection()) == Some(NeededType::of::<C>())
+    }
+}
+
+impl<C: TaskConnection> Transact for CallersConnection<'_, C> {
+    fn transact<'a>(&'a mut self, task: &'a ClaimedTask, body: &'a mut TxBody<'_>) -> OutcomeFuture<'a> {
+        let (lease, charge) = (task.lease, task.charge_when_run());
+        Box::pin(transaction::run_task(&mut *self.conn, lease, charge, self.hand_off, self.opening, body))
+    }
+}
+
+/// A committed row as the executor takes it.
+pub(crate) fn held(run: CallerRun) -> Held {
+    Held { task: run.task, lease: run.lease }
+}

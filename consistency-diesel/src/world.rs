@@ -1,0 +1,67 @@
+//! The two worlds of connections: what a call that asks the database gives in each.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use crate::connection::TaskConnection;
+
+/// One of the two worlds. Sealed.
+pub trait World: sealed::Sealed + Sized + 'static {
+    /// What a call gives: its result where it blocks, a future of it to `.await` where it does not.
+    type Answer<'a, T: Send + 'a>;
+
+    /// The answer that `future` computes.
+    #[doc(hidden)]
+    fn answer<'a, T: Send + 'a>(future: impl Future<Output = T> + Send + 'a) -> Self::Answer<'a, T>;
+}
+
+/// What a call on a connection of type `C` gives: `T` itself on Diesel's own connections, a future of it on diesel-async's.
+pub type Answer<'a, C, T> = <<C as TaskConnection>::World as World>::Answer<'a, T>;
+
+/// Makes the answer of `C`'s world.
+pub(crate) fn answer<'a, C: TaskConnection, T: Send + 'a>(
+    future: impl Future<Output = T> + Send + 'a,
+) -> Answer<'a, C, T> {
+    C::World::answer(future)
+}
+
+/// Diesel's own connections: a call returns when it is done.
+#[derive(Debug)]
+pub enum Blocking {}
+
+/// diesel-async's connections: a call returns a future.
+#[derive(Debug)]
+pub enum Asynchronous {}
+
+impl World for Blocking {
+    type Answer<'a, T: Send + 'a> = T;
+
+    fn answer<'a, T: Send + 'a>(future: impl Future<Output = T> + Send + 'a) -> T {
+        now(future)
+    }
+}
+
+impl World for Asynchronous {
+    type Answer<'a, T: Send + 'a> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+    fn answer<'a, T: Send + 'a>(future: impl Future<Output = T> + Send + 'a) -> Self::Answer<'a, T> {
+        Box::pin(future)
+    }
+}
+
+/// The value of a future that never waits, as all futures of blocking connections are.
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        // Proof: our futures wait only for what `TaskConnection` gives, and on a blocking connection that is always ready.
+        Poll::Pending => unreachable!("a blocking connection had to wait"),
+    }
+}
+
+mod sealed {
+    /// Only the two worlds here.
+    pub trait Sealed {}
+    impl Sealed for super::Blocking {}
+    impl Sealed for super::Asynchronous {}
+}
