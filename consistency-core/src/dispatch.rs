@@ -29,6 +29,9 @@ pub trait HandOff: Send + Sync {
     fn wake(&self);
 }
 
+/// Tells other processes that pending rows were committed; called after each such commit, so it must be quick.
+pub type Announce = Arc<dyn Fn() + Send + Sync>;
+
 /// Slots held for rows about to be inserted; given back when dropped, so a rollback costs nothing.
 #[derive(Debug)]
 pub struct Reservation {
@@ -53,15 +56,21 @@ pub struct CallerRun {
 }
 
 /// A runtime that never starts anything: for processes that only enqueue, and after a shutdown.
-#[derive(Debug)]
 pub struct EnqueueOnly {
     rules: Arc<EnqueueRules>,
+    announce: Option<Announce>,
 }
 
 impl EnqueueOnly {
-    /// Stores calls checked against `rules`.
-    pub fn new(rules: Arc<EnqueueRules>) -> Self {
-        Self { rules }
+    /// Stores calls checked against `rules`, and tells others with `announce`.
+    pub fn new(rules: Arc<EnqueueRules>, announce: Option<Announce>) -> Self {
+        Self { rules, announce }
+    }
+}
+
+impl std::fmt::Debug for EnqueueOnly {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnqueueOnly").field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 
@@ -86,5 +95,9 @@ impl HandOff for EnqueueOnly {
         Vec::new()
     }
 
-    fn wake(&self) {}
+    fn wake(&self) {
+        if let Some(announce) = &self.announce {
+            announce();
+        }
+    }
 }

@@ -49,8 +49,8 @@ pub mod __private {
     pub use crate::retry::{Backoff, BackoffShape};
     pub use crate::storage_probe::{DecodeStorable, DecodeUnstorable, EncodeStorable, EncodeUnstorable, Given, Wanted};
     pub use crate::task::{
-        AsyncTransactionParameter, Attempt, BlockingTransactionParameter, Body, BoxFuture, ExecuteMode, NeededType,
-        RunOn, Task, TaskDefinition, TaskOptions, TransactionParameter, TxFuture, TxParts,
+        Asynchronous, Attempt, Blocking, Body, BoxFuture, ExecuteMode, NeededType, RunOn, Task, TaskDefinition,
+        TaskOptions, TransactionParameter, TxFuture, TxParts,
     };
     pub use crate::transaction_probe::{BindOther, BindTransaction, WantedTransaction};
     #[cfg(not(feature = "linkme"))]
@@ -60,10 +60,4 @@ pub mod __private {
 
     /// Asks the compiler for its message when `T` cannot be stored.
     pub fn storable<T: Storable>() {}
-
-    /// Asks the compiler for its message when an `fn` cannot take the transaction `T`.
-    pub fn blocking_transaction<T: BlockingTransactionParameter>() {}
-
-    /// Asks the compiler for its message when an `async fn` cannot take the transaction `T`.
-    pub fn async_transaction<T: AsyncTransactionParameter>() {}
 }

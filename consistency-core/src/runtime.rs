@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::bodies::Bodies;
 use crate::context::CancelReason;
-use crate::dispatch::{CallerRun, HandOff, Reservation};
+use crate::dispatch::{Announce, CallerRun, HandOff, Reservation};
 use crate::dispatcher::Dispatcher;
 use crate::enqueue::EnqueueRules;
 use crate::event::{Event, Events, Listener};
@@ -37,6 +37,8 @@ pub struct Parts {
     pub registry: Registry,
     /// The injected values.
     pub state: InjectedState,
+    /// Tells other processes of rows left to whoever comes first.
+    pub announce: Option<Announce>,
     /// What calls are checked against.
     pub rules: Arc<EnqueueRules>,
     /// Who hears of events; the node is filled in at start.
@@ -61,13 +63,13 @@ pub struct RunningTask {
 }
 
 /// A running node.
-#[derive(Debug)]
 pub struct Runtime {
     me: Weak<Runtime>,
     executor: Arc<Executor>,
     lanes: Vec<Arc<Lane>>,
     serial_lanes: Vec<Arc<Lane>>,
     wake: Arc<Signal>,
+    announce: Option<Announce>,
     stopping: Arc<AtomicBool>,
     settled: Arc<AtomicBool>,
     give_up: Arc<AtomicBool>,
@@ -80,7 +82,7 @@ impl Runtime {
     /// # Errors
     /// When the operating system gives no thread.
     pub fn start(parts: Parts, store: Arc<dyn Store>) -> std::io::Result<Arc<Runtime>> {
-        let Parts { settings, registry, state, rules, listeners } = parts;
+        let Parts { settings, registry, state, announce, rules, listeners } = parts;
         // New at every start: a restarted process must not be taken for the one whose leases it left behind.
         let unique = uuid::Uuid::now_v7().simple().to_string();
         let node: Arc<str> = Arc::from(format!("{}-{}", settings.node, &unique[20..]));
@@ -121,6 +123,7 @@ impl Runtime {
             lanes,
             serial_lanes,
             wake,
+            announce,
             stopping,
             settled: Arc::new(AtomicBool::new(false)),
             give_up: Arc::new(AtomicBool::new(false)),
@@ -199,6 +202,11 @@ impl Runtime {
         let held = Held { task: run.task, lease: run.lease };
         let hand_off: Arc<dyn HandOff> = Arc::clone(self) as Arc<dyn HandOff>;
         self.executor.run_inline_async(held, &hand_off).await;
+    }
+
+    /// Looks at the table at once: another process says that it holds something new.
+    pub fn look(&self) {
+        self.wake.raise();
     }
 
     /// The executor, for runs on the caller's own connection.
@@ -367,5 +375,14 @@ impl HandOff for Runtime {
 
     fn wake(&self) {
         self.wake.raise();
+        if let Some(announce) = &self.announce {
+            announce();
+        }
+    }
+}
+
+impl std::fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Runtime({})", self.executor.node)
     }
 }

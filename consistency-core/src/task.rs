@@ -228,18 +228,18 @@ pub trait TransactionParameter {
     fn bind(parts: TxParts<'_>) -> Option<Self::Bound<'_>>;
 }
 
-/// A transaction that a plain `fn` can take.
-#[diagnostic::on_unimplemented(
-    message = "an `fn` cannot await what `{Self}` gives: the connection belongs to diesel-async",
-    label = "this transaction needs an `async fn`",
-    note = "make the task an `async fn`, or take the transaction of one of Diesel's own connections"
-)]
-pub trait BlockingTransactionParameter: TransactionParameter {}
+/// The world of Diesel's own connections, where a call blocks until it is done. Tasks on them are plain `fn`s.
+#[derive(Debug)]
+pub enum Blocking {}
 
-/// A transaction that an `async fn` can take.
+/// The world of diesel-async's connections, where a call gives a future. Tasks on them are `async fn`s.
+#[derive(Debug)]
+pub enum Asynchronous {}
+
+/// A transaction that a function of this `World` can take.
 #[diagnostic::on_unimplemented(
-    message = "an `async fn` cannot hold `{Self}`: its connection blocks the thread that drives the future",
-    label = "this transaction needs a plain `fn`",
-    note = "make the task a plain `fn` (it runs on a thread of its own), or take the transaction of a diesel-async connection, such as `TaskTx<AsyncPgConnection>`"
+    message = "`{Self}` cannot be the `#[tx]` of this function",
+    label = "a transaction of the other world",
+    note = "a plain `fn` takes the transaction of one of Diesel's own connections, such as `TaskTx<PgConnection>`, which blocks; an `async fn` takes that of one of diesel-async's, such as `TaskTx<AsyncPgConnection>`, which must be awaited"
 )]
-pub trait AsyncTransactionParameter: TransactionParameter {}
+pub trait TransactionIn<World>: TransactionParameter {}

@@ -7,7 +7,7 @@ use std::any::type_name;
 use std::marker::PhantomData;
 
 use crate::error::TaskError;
-use crate::task::{TransactionParameter, TxParts};
+use crate::task::{TransactionIn, TransactionParameter, TxParts};
 
 /// The transaction a body wants. Used as `(&&WantedTransaction::<T>::new()).bind(parts)`.
 #[derive(Debug)]
@@ -23,6 +23,14 @@ impl<T> WantedTransaction<T> {
 
 /// The half of [`WantedTransaction`] for transactions.
 pub trait BindTransaction<T: TransactionParameter> {
+    /// Has the compiler check that functions of this `World` can take it. It is named once more, as `Written`, so that the
+    /// complaint points at the user's own words.
+    fn fits<World, Written>(&self)
+    where
+        Written: TransactionIn<World>,
+    {
+    }
+
     /// As [`TransactionParameter::bind`].
     ///
     /// # Errors
@@ -44,6 +52,9 @@ impl<T: TransactionParameter> BindTransaction<T> for &WantedTransaction<T> {
 
 /// The half of [`WantedTransaction`] that is never reached: the program is refused by the task's definition.
 pub trait BindOther<T> {
+    /// Checks nothing.
+    fn fits<World, Written>(&self) {}
+
     /// Never gives a value.
     ///
     /// # Errors

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use consistency_core::caught::{caught, caught_blocking};
 use consistency_core::error::TaskError;
-use consistency_core::task::{Attempt, Body};
+use consistency_core::task::{Asynchronous, Attempt, Body, TransactionIn};
+use diesel::ConnectionResult;
 use diesel::connection::TransactionManagerStatus;
 use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncConnection, TransactionManager};
 
 use crate::connection::{TaskConnection, run_statement};
 use crate::dialect::Dialect;
-use crate::world::Asynchronous;
+use crate::task_tx::TaskTx;
 use crate::write_gate::{Turn, WriteGate};
 
 /// One of diesel-async's connections: `AsyncPgConnection`, `AsyncMysqlConnection` or
@@ -21,7 +22,11 @@ use crate::write_gate::{Turn, WriteGate};
     message = "`{Self}` is one of Diesel's blocking connections; this helper takes those of diesel-async",
     note = "write `use consistency_diesel::prelude::*;` instead of `async_prelude::*`, and `outbox.transaction(&mut conn, |tx| {{ .. }})`"
 )]
-pub trait AsyncTaskConnection: TaskConnection<World = Asynchronous> + AsyncConnection + PoolableConnection {}
+pub trait AsyncTaskConnection: TaskConnection<World = Asynchronous> + AsyncConnection + PoolableConnection {
+    /// Connects, over TLS where the address asks for it and the feature is there.
+    #[doc(hidden)]
+    fn dial(url: &str) -> impl Future<Output = ConnectionResult<Self>> + Send;
+}
 
 /// The futures of this world are futures already.
 fn as_it_is<F>(future: F) -> F {
@@ -42,7 +47,7 @@ macro_rules! pool_guard {
 }
 
 macro_rules! async_connection {
-    ($connection:ty, $dialect:expr, $ansi:ty) => {
+    ($connection:ty, $dialect:expr, $ansi:ty, $dial:expr) => {
         run_statement!(
             $connection,
             diesel_async::AsyncConnection,
@@ -53,7 +58,15 @@ macro_rules! async_connection {
             as_it_is
         );
 
-        impl AsyncTaskConnection for $connection {}
+        #[diagnostic::do_not_recommend]
+        impl TransactionIn<Asynchronous> for TaskTx<'_, $connection> {}
+
+        #[diagnostic::do_not_recommend]
+        impl AsyncTaskConnection for $connection {
+            fn dial(url: &str) -> impl Future<Output = ConnectionResult<Self>> + Send {
+                $dial(url)
+            }
+        }
 
         #[cfg(feature = "deadpool")]
         pool_guard!($connection, [], diesel_async::pooled_connection::deadpool::Object<$connection>);
@@ -97,12 +110,30 @@ macro_rules! async_connection {
 async_connection!(
     diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>,
     crate::dialect::SQLITE,
-    wrapped_sqlite::Manager
+    wrapped_sqlite::Manager,
+    <diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection> as AsyncConnection>::establish
 );
-#[cfg(feature = "async-postgres")]
-async_connection!(diesel_async::AsyncPgConnection, crate::dialect::POSTGRES, diesel_async::AnsiTransactionManager);
+#[cfg(all(feature = "async-postgres", not(feature = "async-postgres-rustls")))]
+async_connection!(
+    diesel_async::AsyncPgConnection,
+    crate::dialect::POSTGRES,
+    diesel_async::AnsiTransactionManager,
+    <diesel_async::AsyncPgConnection as AsyncConnection>::establish
+);
+#[cfg(feature = "async-postgres-rustls")]
+async_connection!(
+    diesel_async::AsyncPgConnection,
+    crate::dialect::POSTGRES,
+    diesel_async::AnsiTransactionManager,
+    crate::tls::connect
+);
 #[cfg(feature = "async-mysql")]
-async_connection!(diesel_async::AsyncMysqlConnection, crate::dialect::MYSQL, diesel_async::AnsiTransactionManager);
+async_connection!(
+    diesel_async::AsyncMysqlConnection,
+    crate::dialect::MYSQL,
+    diesel_async::AnsiTransactionManager,
+    <diesel_async::AsyncMysqlConnection as AsyncConnection>::establish
+);
 
 /// The wrapped connection's transaction manager is Diesel's own, reached on the blocking thread.
 #[cfg(feature = "async-sqlite")]

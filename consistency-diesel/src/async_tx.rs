@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use consistency_core::task::AsyncTransactionParameter;
 use diesel::connection::{CacheSize, Instrumentation, TransactionManagerStatus};
 use diesel::query_builder::{AsQuery, QueryFragment, QueryId};
 use diesel::result::{ConnectionError, ConnectionResult, QueryResult};
@@ -14,12 +13,9 @@ use diesel_async::{
     AsyncConnection, AsyncConnectionCore, SimpleAsyncConnection, TransactionManager, UpdateAndFetchResults,
 };
 
-use crate::async_connection::AsyncTaskConnection;
 use crate::connection::TaskConnection;
 use crate::savepoint;
 use crate::task_tx::TaskTx;
-
-impl<C: AsyncTaskConnection> AsyncTransactionParameter for TaskTx<'_, C> {}
 
 macro_rules! async_tx {
     ($connection:ty) => {

@@ -1,11 +1,11 @@
 //! What Diesel's own connections have in common: what they do blocks.
 
+use consistency_core::task::Blocking;
 use diesel::connection::{AnsiTransactionManager, LoadConnection};
 use diesel::migration::MigrationConnection;
 use diesel::r2d2::{ConnectionManager, PooledConnection, R2D2Connection};
 
 use crate::connection::{AsTaskConnection, TaskConnection};
-use crate::world::Blocking;
 
 /// One of Diesel's own connections: `SqliteConnection`, `PgConnection` or `MysqlConnection`.
 #[diagnostic::on_unimplemented(

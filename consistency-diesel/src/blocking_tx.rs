@@ -2,7 +2,6 @@
 
 use std::ops::{Deref, DerefMut};
 
-use consistency_core::task::BlockingTransactionParameter;
 use diesel::connection::{
     AnsiTransactionManager, CacheSize, Connection, ConnectionSealed, DefaultLoadingMode, Instrumentation,
     LoadConnection, SimpleConnection, TransactionManager, TransactionManagerStatus,
@@ -16,8 +15,6 @@ use crate::blocking_connection::BlockingConnection;
 use crate::savepoint;
 use crate::task_tx::TaskTx;
 use crate::world::now;
-
-impl<C: BlockingConnection> BlockingTransactionParameter for TaskTx<'_, C> {}
 
 impl<C: BlockingConnection> Deref for TaskTx<'_, C> {
     type Target = C;

@@ -183,6 +183,10 @@ impl<D: Database> Open for Url<D> {
         Connection::<D>::DIALECT.kind
     }
 
+    fn url(&self) -> Option<&str> {
+        Some(&self.url)
+    }
+
     fn connections(&self) -> Vec<NeededType> {
         let gate = Arc::new(WriteGate::new(self.kind(), Duration::ZERO));
         let transactions = self.own_transactions(&Settings::default(), &gate);

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use consistency_core::caught::{caught, caught_blocking};
 use consistency_core::error::TaskError;
-use consistency_core::task::{Attempt, Body};
+use consistency_core::task::{Attempt, Blocking, Body, TransactionIn};
 use diesel::connection::{AnsiTransactionManager, TransactionManager, TransactionManagerStatus};
 
 use crate::blocking_connection::BlockingConnection;
 use crate::connection::{TaskConnection, run_statement};
 use crate::dialect::Dialect;
-use crate::world::Blocking;
+use crate::task_tx::TaskTx;
 use crate::write_gate::{Turn, WriteGate};
 
 macro_rules! blocking_connection {
@@ -26,6 +26,10 @@ macro_rules! blocking_connection {
             ready
         );
 
+        #[diagnostic::do_not_recommend]
+        impl TransactionIn<Blocking> for TaskTx<'_, $connection> {}
+
+        #[diagnostic::do_not_recommend]
         impl BlockingConnection for $connection {}
 
         impl TaskConnection for $connection {

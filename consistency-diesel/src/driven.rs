@@ -33,7 +33,7 @@ impl<C: AsyncTaskConnection> Carrier for Driven<C> {
     fn connect(url: &str) -> ConnectionResult<Self> {
         let runtime = Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ConnectionError::BadConnection(format!("no Tokio runtime: {error}")))?;
-        let conn = runtime.block_on(C::establish(url))?;
+        let conn = runtime.block_on(C::dial(url))?;
         Ok(Self { conn, runtime: OwnRuntime(Some(runtime)) })
     }
 

@@ -55,6 +55,10 @@ impl<C: Migrate> Open for GivenPool<C> {
         C::DIALECT.kind
     }
 
+    fn url(&self) -> Option<&str> {
+        None
+    }
+
     fn connections(&self) -> Vec<NeededType> {
         vec![NeededType::of::<C>()]
     }

@@ -38,6 +38,11 @@ pub mod error;
 mod given_pool;
 mod insert;
 pub mod migrations;
+#[cfg(not(feature = "async-postgres"))]
+#[path = "no_notify.rs"]
+mod notify;
+#[cfg(feature = "async-postgres")]
+mod notify;
 mod operations;
 pub mod outbox;
 mod own_transactions;
@@ -52,6 +57,8 @@ mod store;
 pub mod store_access;
 pub mod task_tx;
 pub mod test_outbox;
+#[cfg(feature = "async-postgres-rustls")]
+pub mod tls;
 pub mod transact;
 mod transaction;
 #[doc(hidden)]

@@ -16,6 +16,7 @@ use crate::connection::{AsTaskConnection, TaskConnection};
 use crate::dialect::Kind;
 use crate::error::{TransactionError, refused};
 use crate::insert::{Lessor, insert_keyed};
+use crate::notify::Notifications;
 use crate::proof;
 use crate::source::Source;
 use crate::test_outbox::{TestOutboxBuilder, TestRun};
@@ -37,6 +38,8 @@ struct Inner {
     kind: Kind,
     busy_wait: Duration,
     gate: Arc<WriteGate>,
+    /// Dropped with the last handle.
+    _notifications: Option<Notifications>,
 }
 
 /// What this process does with the table.
@@ -60,8 +63,14 @@ impl Outbox {
         TestOutboxBuilder::new()
     }
 
-    pub(crate) fn new(role: Role, kind: Kind, busy_wait: Duration, gate: Arc<WriteGate>) -> Self {
-        Self { inner: Arc::new(Inner { role, kind, busy_wait, gate }) }
+    pub(crate) fn new(
+        role: Role,
+        kind: Kind,
+        busy_wait: Duration,
+        gate: Arc<WriteGate>,
+        notifications: Option<Notifications>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { role, kind, busy_wait, gate, _notifications: notifications }) }
     }
 
     /// Stores calls in the transaction you have open on `conn`, and leaves their start to the poller. On an asynchronous

@@ -165,7 +165,7 @@ mod asynchronous {
         type Error = diesel::r2d2::Error;
 
         async fn connect(&self) -> Result<C, Self::Error> {
-            let mut conn = C::establish(&self.url).await.map_err(diesel::r2d2::Error::ConnectionError)?;
+            let mut conn = C::dial(&self.url).await.map_err(diesel::r2d2::Error::ConnectionError)?;
             self.set_up.apply(&mut conn).await.map_err(diesel::r2d2::Error::QueryError)?;
             Ok(conn)
         }

@@ -37,6 +37,8 @@ impl Source {
 pub(crate) trait Open: Send + Sync {
     /// Which database.
     fn kind(&self) -> Kind;
+    /// Its address, when it was made from one.
+    fn url(&self) -> Option<&str>;
     /// The connection types its `#[tx]` tasks can have.
     fn connections(&self) -> Vec<NeededType>;
     /// Connects once, migrates if asked to, and checks the table. Call it on a thread that may block.

@@ -96,9 +96,9 @@ impl<C: TaskConnection> TestOutboxBuilder<C> {
         let names = registry.names().map(str::to_owned).collect();
         let busy_wait = settings.busy_wait;
         let gate = WriteGate::new(C::DIALECT.kind, busy_wait);
-        let hand_off = EnqueueOnly::new(rules);
+        let hand_off = EnqueueOnly::new(rules, None);
         let run = TestRun { registry, names, state: self.state, settings, hand_off, inline: self.inline };
-        let outbox = Outbox::new(Role::Test(Box::new(run)), C::DIALECT.kind, busy_wait, Arc::new(gate));
+        let outbox = Outbox::new(Role::Test(Box::new(run)), C::DIALECT.kind, busy_wait, Arc::new(gate), None);
         Ok(TestOutbox { outbox })
     }
 }

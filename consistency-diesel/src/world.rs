@@ -4,6 +4,8 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
+use consistency_core::task::{Asynchronous, Blocking};
+
 use crate::connection::TaskConnection;
 
 /// One of the two worlds. Sealed.
@@ -25,14 +27,6 @@ pub(crate) fn answer<'a, C: TaskConnection, T: Send + 'a>(
 ) -> Answer<'a, C, T> {
     C::World::answer(future)
 }
-
-/// Diesel's own connections: a call returns when it is done.
-#[derive(Debug)]
-pub enum Blocking {}
-
-/// diesel-async's connections: a call returns a future.
-#[derive(Debug)]
-pub enum Asynchronous {}
 
 impl World for Blocking {
     type Answer<'a, T: Send + 'a> = T;

@@ -86,9 +86,14 @@ fn assertions(task: &Task, names: &Names, private: &TokenStream) -> TokenStream 
                 assertions.extend(quote!(#private::storable::<#owned>();));
             }
             Role::Tx(ty) => {
-                let world = if task.written.signature.asyncness.is_some() { "async" } else { "blocking" };
-                let check = format_ident!("{world}_transaction");
-                assertions.extend(quote!(#private::#check::<#ty>();));
+                let world = if task.written.signature.asyncness.is_some() { "Asynchronous" } else { "Blocking" };
+                let (world, at) = (format_ident!("{world}"), located(target_span(&parameter.ty)));
+                assertions.extend(quote_spanned! {at=>
+                    {
+                        use #private::{BindOther as _, BindTransaction as _};
+                        (&&#private::WantedTransaction::<#ty>::new()).fits::<#private::#world, #ty>();
+                    }
+                });
             }
             Role::Inject(_) | Role::Context => {}
         }

@@ -1,8 +1,15 @@
-//! What the attribute refuses and what it says then, one mistake per file; and what it must accept. See `ui/README.md`.
+//! What the attribute and the helpers refuse and what they say then, one mistake per file; and what they must accept. See
+//! `ui/README.md`.
 
 #[test]
 fn every_mistake_is_answered_with_one_readable_sentence() {
     trybuild::TestCases::new().compile_fail("ui/*.rs");
+}
+
+#[test]
+#[cfg(feature = "async-sqlite")]
+fn every_mistake_with_asynchronous_connections_is_answered_with_one_readable_sentence() {
+    trybuild::TestCases::new().compile_fail("ui/async/*.rs");
 }
 
 #[test]

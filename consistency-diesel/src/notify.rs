@@ -1,0 +1,156 @@
+//! Processes on one PostgreSQL wake one another with NOTIFY instead of waiting for the next look at the table.
+//!
+//! A NOTIFY holds a lock of the whole database until its transaction ends, so it never goes with the caller's: a thread of the
+//! outbox sends it afterwards on a connection of its own, one for all commits of the last moment. It is a hint and may be
+//! lost; the poll finds what it should have told of.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use consistency_core::dispatch::Announce;
+use consistency_core::pause::Pause;
+use consistency_core::runtime::Runtime;
+use diesel::result::{ConnectionError, Error, QueryResult};
+use diesel_async::AsyncPgConnection;
+use futures_util::StreamExt;
+use futures_util::future::select;
+use tokio::sync::Notify;
+
+use crate::async_connection::AsyncTaskConnection;
+use crate::connection::RunStatement;
+use crate::statement::Statement;
+
+/// The channel. Every database has its own of this name.
+const CHANNEL: &str = "consistency_task";
+/// Least time between two notifications of one process: what is committed meanwhile goes with the next.
+const QUIET: Duration = Duration::from_millis(5);
+
+/// The thread that tells other processes and listens to them. It ends with this value.
+pub(crate) struct Notifications {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    url: String,
+    /// Who sends; a process need not hear itself.
+    sender: String,
+    committed: Notify,
+    stop: Notify,
+    /// Whom to wake. Never set in a process that only stores.
+    listener: OnceLock<Weak<Runtime>>,
+    listening: Notify,
+}
+
+impl Notifications {
+    /// Starts the thread. It connects when there is something to tell or to hear.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub(crate) fn start(url: &str) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared {
+            url: url.to_owned(),
+            sender: uuid::Uuid::now_v7().to_string(),
+            committed: Notify::new(),
+            stop: Notify::new(),
+            listener: OnceLock::new(),
+            listening: Notify::new(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let on_thread = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("consistency-notify".to_owned()).spawn(move || {
+            let work = std::pin::pin!(async { futures_util::future::join(on_thread.tell(), on_thread.listen()).await });
+            runtime.block_on(select(work, std::pin::pin!(on_thread.stop.notified())));
+        })?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// What a commit calls.
+    pub(crate) fn announce(&self) -> Announce {
+        let shared = Arc::clone(&self.shared);
+        Arc::new(move || shared.committed.notify_one())
+    }
+
+    /// Has `runtime` woken by what other processes commit.
+    pub(crate) fn wake(&self, runtime: &Arc<Runtime>) {
+        self.shared.listener.set(Arc::downgrade(runtime)).ok();
+        self.shared.listening.notify_one();
+    }
+}
+
+impl Drop for Notifications {
+    fn drop(&mut self) {
+        self.shared.stop.notify_one();
+        // It stops at its next wait, of which every step is one.
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+impl Shared {
+    /// Tells others of commits, as they come.
+    async fn tell(&self) {
+        let mut connection = None;
+        loop {
+            self.committed.notified().await;
+            if let Err(error) = self.tell_once(&mut connection).await {
+                tracing::warn!(%error, "other processes could not be notified; they find the rows at their next look");
+                connection = None;
+            }
+            tokio::time::sleep(QUIET).await;
+        }
+    }
+
+    async fn tell_once(&self, connection: &mut Option<AsyncPgConnection>) -> QueryResult<()> {
+        let conn = match connection {
+            Some(conn) => conn,
+            None => connection.insert(self.dial().await?),
+        };
+        let values = [("channel", CHANNEL.into()), ("sender", self.sender.as_str().into())];
+        conn.run(Statement::new("SELECT pg_notify({channel}, {sender})", &values)).await.map(drop)
+    }
+
+    /// Wakes the runtime when others tell of commits. Connects anew for as long as it takes.
+    async fn listen(&self) {
+        self.listening.notified().await;
+        let mut pause = Pause::new(Duration::from_millis(50), Duration::from_secs(5));
+        loop {
+            match self.listen_once().await {
+                Ok(()) => pause = Pause::new(Duration::from_millis(50), Duration::from_secs(5)),
+                Err(error) => {
+                    tracing::warn!(%error, "notifications of other processes are not heard; their rows are found at the next look");
+                }
+            }
+            tokio::time::sleep(pause.next_length()).await;
+        }
+    }
+
+    /// Listens until the connection ends.
+    async fn listen_once(&self) -> QueryResult<()> {
+        let mut conn = self.dial().await?;
+        conn.run_batch(&format!("LISTEN {CHANNEL}")).await?;
+        // What was committed while nobody listened was told to nobody.
+        self.look();
+        let mut notifications = std::pin::pin!(conn.notifications_stream());
+        while let Some(Ok(notification)) = notifications.next().await {
+            if notification.payload != self.sender {
+                self.look();
+            }
+        }
+        Ok(())
+    }
+
+    fn look(&self) {
+        if let Some(runtime) = self.listener.get().and_then(Weak::upgrade) {
+            runtime.look();
+        }
+    }
+
+    async fn dial(&self) -> QueryResult<AsyncPgConnection> {
+        AsyncPgConnection::dial(&self.url)
+            .await
+            .map_err(|error: ConnectionError| Error::QueryBuilderError(error.into()))
+    }
+}
