@@ -5,7 +5,7 @@ use std::future::Future;
 use diesel::result::Error;
 
 use crate::async_connection::AsyncTaskConnection;
-use crate::callers_connection::{CallersConnection, held};
+use crate::callers_connection::{CallersConnection, Waiting, held};
 use crate::connection::AsTaskConnection;
 #[cfg(doc)]
 use crate::error::TransactionError;
@@ -88,7 +88,7 @@ where
     outbox.check_connection::<A::Connection>()?;
     let (value, for_caller) = transaction::run(conn, outbox.hand_off(), outbox.opening(), work).await?;
     if let Some(runtime) = outbox.runtime() {
-        for run in for_caller {
+        for run in (Waiting { runtime, runs: for_caller.into_iter() }) {
             if CallersConnection::<A::Connection>::suits(runtime, &run) {
                 let mut own = CallersConnection { conn: &mut *conn, hand_off: &**runtime, opening: outbox.opening() };
                 runtime.executor().run_transaction_on_async_caller(held(run), &mut own).await;

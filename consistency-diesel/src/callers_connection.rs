@@ -32,6 +32,32 @@ impl<C: TaskConnection> Transact for CallersConnection<'_, C> {
     }
 }
 
+/// Committed rows that wait for their turn on the caller. Should its future be dropped first, they are put back instead of
+/// being renewed for ever by the heartbeat.
+#[cfg(feature = "async")]
+pub(crate) struct Waiting<'r> {
+    pub(crate) runtime: &'r Runtime,
+    pub(crate) runs: std::vec::IntoIter<CallerRun>,
+}
+
+#[cfg(feature = "async")]
+impl Iterator for Waiting<'_> {
+    type Item = CallerRun;
+
+    fn next(&mut self) -> Option<CallerRun> {
+        self.runs.next()
+    }
+}
+
+#[cfg(feature = "async")]
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        for run in self.runs.by_ref() {
+            self.runtime.executor().release(&run.task, "its caller gave up before it started");
+        }
+    }
+}
+
 /// A committed row as the executor takes it.
 pub(crate) fn held(run: CallerRun) -> Held {
     Held { task: run.task, lease: run.lease }

@@ -22,8 +22,8 @@ use crate::write_gate::WriteGate;
 
 /// A kind of database, as the runtime reaches it by URL.
 pub(crate) trait Database: 'static {
-    /// What carries the runtime's own work. Where both drivers are built in, the blocking one: see
-    /// `docs/decisions/0015-the-runtimes-own-connections.md`.
+    /// What carries the runtime's own work. diesel-async where it is built in, else Diesel's own
+    /// client: see `docs/decisions/0015-the-runtimes-own-connections.md`.
     type Carrier: Carrier;
 
     /// Runs the pending migrations.
@@ -98,19 +98,19 @@ macro_rules! server {
 
         #[cfg(any(feature = $feature, feature = $async_feature))]
         impl Database for $name {
-            #[cfg(feature = $feature)]
-            type Carrier = $connection;
-            #[cfg(not(feature = $feature))]
+            #[cfg(feature = $async_feature)]
             type Carrier = crate::driven::Driven<$async_connection>;
+            #[cfg(not(feature = $async_feature))]
+            type Carrier = $connection;
 
-            #[cfg(feature = $feature)]
-            fn migrate(mut carrier: Self::Carrier) -> QueryResult<()> {
-                $migrate(&mut carrier)
-            }
-
-            #[cfg(not(feature = $feature))]
+            #[cfg(feature = $async_feature)]
             fn migrate(carrier: Self::Carrier) -> QueryResult<()> {
                 carrier.use_as_blocking(|conn| $migrate(conn))?
+            }
+
+            #[cfg(not(feature = $async_feature))]
+            fn migrate(mut carrier: Self::Carrier) -> QueryResult<()> {
+                $migrate(&mut carrier)
             }
 
             fn transactions(own: &OwnUrl<'_>) -> Vec<Box<dyn OwnTransactions>> {

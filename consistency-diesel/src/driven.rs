@@ -2,6 +2,7 @@
 
 use diesel::ConnectionResult;
 use diesel::result::{ConnectionError, Error, QueryResult};
+#[cfg(any(feature = "async-postgres", feature = "async-mysql"))]
 use diesel_async::async_connection_wrapper::AsyncConnectionWrapper;
 use tokio::runtime::{Builder, Runtime};
 
@@ -16,6 +17,7 @@ pub(crate) struct Driven<C> {
 
 impl<C: AsyncTaskConnection> Driven<C> {
     /// Lends the connection to `work` as one of Diesel's own, and closes it.
+    #[cfg(any(feature = "async-postgres", feature = "async-mysql"))]
     pub(crate) fn use_as_blocking<T: Send + 'static>(
         self,
         work: impl FnOnce(&mut AsyncConnectionWrapper<C>) -> T + Send + 'static,

@@ -10,6 +10,9 @@ use consistency_diesel::store_access;
 use crate::database::Database;
 use crate::memory_store::MemoryStore;
 
+/// How long a store waits for SQLite's write lock and for its own connections.
+const BUSY_WAIT: Duration = Duration::from_secs(20);
+
 /// A store, and what a person can do to its rows without it.
 pub trait StoreUnderTest: Sync {
     /// The store.
@@ -48,7 +51,14 @@ impl<'a> DatabaseStore<'a> {
     /// Migrates the database and opens the store on it, as an outbox would.
     pub fn open<C: BlockingConnection>(database: &'a Database) -> Self {
         database.migrate();
-        Self { database, store: store_access::open::<C>(database.address(), Duration::from_secs(20)) }
+        Self { database, store: store_access::open::<C>(database.address(), BUSY_WAIT) }
+    }
+
+    /// As [`open`](Self::open), on connections of diesel-async.
+    #[cfg(feature = "async")]
+    pub fn open_async<C: consistency_diesel::async_connection::AsyncTaskConnection>(database: &'a Database) -> Self {
+        database.migrate();
+        Self { database, store: store_access::open_async::<C>(database.address(), BUSY_WAIT) }
     }
 }
 

@@ -32,7 +32,7 @@ fn run(on: &dyn StoreUnderTest, task: &ClaimedTask, answer: Result<(), &str>) ->
         connection,
         task.lease,
         task.charge_when_run(),
-        &EnqueueOnly::new(Arc::new(rules)),
+        &EnqueueOnly::new(Arc::new(rules), None),
         &mut body,
     ));
     if connections.is_empty() {
