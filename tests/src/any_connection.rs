@@ -17,6 +17,19 @@ pub(crate) fn set_up_sqlite(conn: &mut impl SimpleConnection) -> QueryResult<()>
     conn.batch_execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL")
 }
 
+#[cfg(feature = "postgres")]
+use diesel::PgConnection;
+/// Where Diesel's own client is not built in, as on a machine without it.
+#[cfg(all(feature = "async-postgres", not(feature = "postgres")))]
+type PgConnection = diesel_async::async_connection_wrapper::AsyncConnectionWrapper<diesel_async::AsyncPgConnection>;
+
+#[cfg(feature = "mysql")]
+use diesel::MysqlConnection;
+/// Where Diesel's own client is not built in, as on a machine without it.
+#[cfg(all(feature = "async-mysql", not(feature = "mysql")))]
+type MysqlConnection =
+    diesel_async::async_connection_wrapper::AsyncConnectionWrapper<diesel_async::AsyncMysqlConnection>;
+
 /// A row of one number.
 #[derive(QueryableByName)]
 pub(crate) struct Number {
@@ -35,10 +48,10 @@ pub(crate) struct TextValue {
 pub(crate) enum AnyConnection {
     #[cfg(feature = "sqlite")]
     Sqlite(diesel::SqliteConnection),
-    #[cfg(feature = "postgres")]
-    Postgres(diesel::PgConnection),
-    #[cfg(feature = "mysql")]
-    Mysql(diesel::MysqlConnection),
+    #[cfg(any(feature = "postgres", feature = "async-postgres"))]
+    Postgres(PgConnection),
+    #[cfg(any(feature = "mysql", feature = "async-mysql"))]
+    Mysql(MysqlConnection),
 }
 
 impl AnyConnection {
@@ -50,10 +63,10 @@ impl AnyConnection {
                 set_up_sqlite(&mut conn).map_err(ConnectionError::CouldntSetupConfiguration)?;
                 Ok(AnyConnection::Sqlite(conn))
             }
-            #[cfg(feature = "postgres")]
-            Backend::Postgres => diesel::PgConnection::establish(address).map(AnyConnection::Postgres),
-            #[cfg(feature = "mysql")]
-            Backend::Mysql => diesel::MysqlConnection::establish(address).map(AnyConnection::Mysql),
+            #[cfg(any(feature = "postgres", feature = "async-postgres"))]
+            Backend::Postgres => PgConnection::establish(address).map(AnyConnection::Postgres),
+            #[cfg(any(feature = "mysql", feature = "async-mysql"))]
+            Backend::Mysql => MysqlConnection::establish(address).map(AnyConnection::Mysql),
             #[allow(unreachable_patterns)]
             other => Err(ConnectionError::BadConnection(format!("the tests are built without {other} ({address})"))),
         }
@@ -63,9 +76,9 @@ impl AnyConnection {
         match self {
             #[cfg(feature = "sqlite")]
             AnyConnection::Sqlite(conn) => conn.batch_execute(sql),
-            #[cfg(feature = "postgres")]
+            #[cfg(any(feature = "postgres", feature = "async-postgres"))]
             AnyConnection::Postgres(conn) => conn.batch_execute(sql),
-            #[cfg(feature = "mysql")]
+            #[cfg(any(feature = "mysql", feature = "async-mysql"))]
             AnyConnection::Mysql(conn) => conn.batch_execute(sql),
         }
     }
@@ -74,9 +87,9 @@ impl AnyConnection {
         match self {
             #[cfg(feature = "sqlite")]
             AnyConnection::Sqlite(conn) => Row::from_sqlite(conn, sql),
-            #[cfg(feature = "postgres")]
+            #[cfg(any(feature = "postgres", feature = "async-postgres"))]
             AnyConnection::Postgres(conn) => Row::from_postgres(conn, sql),
-            #[cfg(feature = "mysql")]
+            #[cfg(any(feature = "mysql", feature = "async-mysql"))]
             AnyConnection::Mysql(conn) => Row::from_mysql(conn, sql),
         }
     }
@@ -86,10 +99,10 @@ impl AnyConnection {
 pub(crate) trait FromAnyDatabase: Sized {
     #[cfg(feature = "sqlite")]
     fn from_sqlite(conn: &mut diesel::SqliteConnection, sql: &str) -> QueryResult<Vec<Self>>;
-    #[cfg(feature = "postgres")]
-    fn from_postgres(conn: &mut diesel::PgConnection, sql: &str) -> QueryResult<Vec<Self>>;
-    #[cfg(feature = "mysql")]
-    fn from_mysql(conn: &mut diesel::MysqlConnection, sql: &str) -> QueryResult<Vec<Self>>;
+    #[cfg(any(feature = "postgres", feature = "async-postgres"))]
+    fn from_postgres(conn: &mut PgConnection, sql: &str) -> QueryResult<Vec<Self>>;
+    #[cfg(any(feature = "mysql", feature = "async-mysql"))]
+    fn from_mysql(conn: &mut MysqlConnection, sql: &str) -> QueryResult<Vec<Self>>;
 }
 
 macro_rules! from_any_database {
@@ -99,12 +112,12 @@ macro_rules! from_any_database {
             fn from_sqlite(conn: &mut diesel::SqliteConnection, sql: &str) -> QueryResult<Vec<Self>> {
                 diesel::sql_query(sql).load(conn)
             }
-            #[cfg(feature = "postgres")]
-            fn from_postgres(conn: &mut diesel::PgConnection, sql: &str) -> QueryResult<Vec<Self>> {
+            #[cfg(any(feature = "postgres", feature = "async-postgres"))]
+            fn from_postgres(conn: &mut PgConnection, sql: &str) -> QueryResult<Vec<Self>> {
                 diesel::sql_query(sql).load(conn)
             }
-            #[cfg(feature = "mysql")]
-            fn from_mysql(conn: &mut diesel::MysqlConnection, sql: &str) -> QueryResult<Vec<Self>> {
+            #[cfg(any(feature = "mysql", feature = "async-mysql"))]
+            fn from_mysql(conn: &mut MysqlConnection, sql: &str) -> QueryResult<Vec<Self>> {
                 diesel::sql_query(sql).load(conn)
             }
         }

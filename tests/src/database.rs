@@ -49,9 +49,11 @@ impl Database {
             Backend::Postgres | Backend::Mysql => {
                 let admin_url = backend.admin_url();
                 let name = format!("consistency_test_{}_{:08x}", std::process::id(), rand::random::<u32>());
-                let mut admin = AnyConnection::open(backend, &admin_url)
-                    .map_err(|error| format!("no {backend} at {admin_url}: {error}"))?;
-                admin.execute(&format!("CREATE DATABASE {name}")).map_err(|error| error.to_string())?;
+                apart(|| {
+                    let mut admin = AnyConnection::open(backend, &admin_url)
+                        .map_err(|error| format!("no {backend} at {admin_url}: {error}"))?;
+                    admin.execute(&format!("CREATE DATABASE {name}")).map_err(|error| error.to_string())
+                })?;
                 (with_database(&admin_url, &name), Place::Server { admin_url, name })
             }
         };
@@ -145,12 +147,14 @@ impl Database {
         self.find(task_id).unwrap_or_else(|| panic!("there is no task `{task_id}`"))
     }
 
-    fn ask<T>(&self, question: impl FnOnce(&mut AnyConnection) -> QueryResult<T>) -> QueryResult<T> {
-        let mut asked_on = self.asked_on.lock();
-        if asked_on.is_none() {
-            *asked_on = Some(AnyConnection::open(self.backend, &self.address).expect("a connection"));
-        }
-        question(asked_on.as_mut().expect("just opened"))
+    fn ask<T: Send>(&self, question: impl FnOnce(&mut AnyConnection) -> QueryResult<T> + Send) -> QueryResult<T> {
+        apart(|| {
+            let mut asked_on = self.asked_on.lock();
+            if asked_on.is_none() {
+                *asked_on = Some(AnyConnection::open(self.backend, &self.address).expect("a connection"));
+            }
+            question(asked_on.as_mut().expect("just opened"))
+        })
     }
 }
 
@@ -166,10 +170,10 @@ impl Drop for Database {
         let Place::Server { admin_url, name } = &self.place else { return };
         // PostgreSQL waits for nobody only with FORCE: connections of a test that failed may still be open.
         let force = if self.backend == Backend::Postgres { " WITH (FORCE)" } else { "" };
-        let dropped =
-            AnyConnection::open(self.backend, admin_url).map_err(|error| error.to_string()).and_then(|mut admin| {
-                admin.execute(&format!("DROP DATABASE {name}{force}")).map_err(|error| error.to_string())
-            });
+        let dropped = apart(|| {
+            let mut admin = AnyConnection::open(self.backend, admin_url).map_err(|error| error.to_string())?;
+            admin.execute(&format!("DROP DATABASE {name}{force}")).map_err(|error| error.to_string())
+        });
         if let Err(error) = dropped {
             eprintln!("the database {name} is left behind: {error}");
         }
@@ -189,6 +193,18 @@ pub fn on_fresh(backend: Backend, test: &str, body: impl FnOnce(&Database)) {
             use std::io::Write;
             writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}").ok();
         }
+    }
+}
+
+/// Runs `work` on a thread outside of any Tokio runtime where the tests' own connections bring one: in a test that is itself
+/// asynchronous they could not.
+fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    if cfg!(all(feature = "postgres", feature = "mysql")) || !cfg!(feature = "async") {
+        return work();
+    }
+    match std::thread::scope(|scope| scope.spawn(work).join()) {
+        Ok(answer) => answer,
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 

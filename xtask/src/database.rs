@@ -10,8 +10,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// One database, with what its tests need.
 pub(crate) struct Database {
-    /// The Cargo feature, and its name in `--require`.
+    /// The Cargo feature of Diesel's own connection, and its name in `--require`.
     pub(crate) feature: &'static str,
+    /// The Cargo feature of diesel-async's, which needs no client library.
+    pub(crate) async_feature: &'static str,
     /// Its name for people.
     pub(crate) title: &'static str,
     needs: Needs,
@@ -35,15 +37,18 @@ pub(crate) struct Found {
     pub(crate) library: String,
     /// The server.
     pub(crate) server: String,
-    /// Why the database is not tested, with the mend; empty when it is.
+    /// The features it can be tested with.
+    pub(crate) features: Vec<&'static str>,
+    /// What is not tested for want of something, with the mend; empty when everything is.
     pub(crate) missing: Vec<String>,
 }
 
 /// Every database there is.
 pub(crate) const ALL: [Database; 3] = [
-    Database { feature: "sqlite", title: "SQLite", needs: Needs::Compiler },
+    Database { feature: "sqlite", async_feature: "async-sqlite", title: "SQLite", needs: Needs::Compiler },
     Database {
         feature: "postgres",
+        async_feature: "async-postgres",
         title: "PostgreSQL",
         needs: Needs::Server {
             library: Library {
@@ -59,6 +64,7 @@ pub(crate) const ALL: [Database; 3] = [
     },
     Database {
         feature: "mysql",
+        async_feature: "async-mysql",
         title: "MySQL or MariaDB",
         needs: Needs::Server {
             library: Library {
@@ -83,14 +89,17 @@ impl Database {
     /// Looks at this machine.
     pub(crate) fn look(&self) -> Found {
         match &self.needs {
-            Needs::Compiler => look_for_compiler(),
+            Needs::Compiler => self.look_for_compiler(),
             Needs::Server { library, package, variable, port, start, .. } => {
-                let mut missing = Vec::new();
+                let (mut features, mut missing) = (vec![self.async_feature], Vec::new());
                 let library = match library.find() {
-                    Some(file) => file.display().to_string(),
+                    Some(file) => {
+                        features.push(self.feature);
+                        file.display().to_string()
+                    }
                     None => {
                         missing.push(format!(
-                            "the client library is missing: `apt-get install {package}`, or your system's equivalent"
+                            "Diesel's own connection is not tested, for its client library is missing: `apt-get install {package}`, or your system's equivalent"
                         ));
                         "missing".to_owned()
                     }
@@ -99,15 +108,17 @@ impl Database {
                 let server = match address(&url, *port) {
                     Some(address) if answers(&address) => format!("{address} answers"),
                     Some(address) => {
+                        features.clear();
                         missing.push(format!("no server answers at {address}: {start}, or set {variable}"));
                         format!("{address} does not answer")
                     }
                     None => {
+                        features.clear();
                         missing.push(format!("{variable} names no host: write it like the default"));
                         "address not understood".to_owned()
                     }
                 };
-                Found { library, server, missing }
+                Found { library, server, features, missing }
             }
         }
     }
@@ -120,6 +131,21 @@ impl Database {
         }
     }
 
+    fn look_for_compiler(&self) -> Found {
+        let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
+        let found =
+            std::process::Command::new(&compiler).arg("--version").output().is_ok_and(|output| output.status.success());
+        let missing = if found {
+            Vec::new()
+        } else {
+            vec![format!(
+                "the C compiler `{compiler}` that builds SQLite is missing: `apt-get install gcc`, or your system's equivalent"
+            )]
+        };
+        let features = if found { vec![self.feature, self.async_feature] } else { Vec::new() };
+        Found { library: "bundled".to_owned(), server: "none needed".to_owned(), features, missing }
+    }
+
     fn url(&self) -> Option<String> {
         match &self.needs {
             Needs::Compiler => None,
@@ -128,20 +154,6 @@ impl Database {
             }
         }
     }
-}
-
-fn look_for_compiler() -> Found {
-    let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    let found =
-        std::process::Command::new(&compiler).arg("--version").output().is_ok_and(|output| output.status.success());
-    let missing = if found {
-        Vec::new()
-    } else {
-        vec![format!(
-            "the C compiler `{compiler}` that builds SQLite is missing: `apt-get install gcc`, or your system's equivalent"
-        )]
-    };
-    Found { library: "bundled".to_owned(), server: "none needed".to_owned(), missing }
 }
 
 /// `host:port` of a URL.

@@ -1,6 +1,7 @@
-//! The workspace's own commands: `cargo xtask test`, `tidy`, `msrv` and `package`.
+//! The workspace's own commands: `cargo xtask test`, `tidy`, `features`, `msrv` and `package`.
 
 mod database;
+mod features;
 mod library;
 mod markdown;
 mod msrv;
@@ -21,9 +22,11 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test [--require all|sqlite,postgres,mysql] [-- ARGUMENTS FOR cargo test]
-           all tests, on every database whose client library and server are found;
-           with --require, a missing one is a failure instead of a skip
+           all tests, on every database whose server is found: on Diesel's own connections
+           where their client library is there, then with those of diesel-async, which need none;
+           with --require, a missing server or library is a failure instead of a skip
   tidy     rules no compiler checks: module headers, file lengths, documents, the table of scenarios
+  features the library with each feature alone and in pairs, and what promises no C library has none
   msrv     no dependency of the published crates asks for a newer Rust than the workspace promises
   package  packs the published crates and compiles what was packed";
 
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "test" => test::run(&rest),
         "tidy" if rest.is_empty() => tidy::run(),
+        "features" if rest.is_empty() => features::run(),
         "msrv" if rest.is_empty() => msrv::run(),
         "package" if rest.is_empty() => package::run(),
         _ => {

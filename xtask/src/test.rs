@@ -29,29 +29,42 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         return Ok(false);
     }
 
-    let features: Vec<&str> =
-        found.iter().filter(|(_, found)| found.missing.is_empty()).map(|(database, _)| database.feature).collect();
-    if features.is_empty() {
+    let features = |is_async: bool| -> Vec<&str> {
+        let found = found.iter().flat_map(|(_, found)| found.features.iter().copied());
+        found.filter(|feature| is_async || !feature.starts_with("async-")).collect()
+    };
+    if features(true).is_empty() {
         return Err("no database can be tested on this machine".into());
     }
-    let require =
-        if required.is_empty() { features.join(",") } else { required.into_iter().collect::<Vec<_>>().join(",") };
-    let mut command = cargo();
-    command
-        .args(["test", "--workspace", "--features", &package_features(&features)?])
-        .args(for_cargo)
-        .env(REQUIRE, &require);
-    for (variable, url) in found.iter().filter_map(|(database, _)| database.variable()) {
-        command.env(variable, url);
+    let answering = || found.iter().filter(|(_, found)| !found.features.is_empty());
+    let require: Vec<&str> = match required.is_empty() {
+        true => answering().map(|(database, _)| database.feature).collect(),
+        false => required.into_iter().collect(),
+    };
+    let require = require.join(",");
+    let mut passed = true;
+    // First as somebody builds it who knows nothing of diesel-async, then with both; tasks register the other way then.
+    for (connections, is_async) in [("Diesel's own connections", false), ("those of diesel-async as well", true)] {
+        let mut features = features(is_async);
+        if features.is_empty() {
+            continue;
+        }
+        if is_async {
+            features.push("linkme");
+        }
+        let mut command = cargo();
+        command.args(["test", "--no-default-features"]).args(packages_with(&features, is_async)?);
+        command.args(for_cargo).env(REQUIRE, &require);
+        for (variable, url) in found.iter().filter_map(|(database, _)| database.variable()) {
+            command.env(variable, url);
+        }
+        println!("cargo test with {connections}, {REQUIRE}={require}\n");
+        passed &= command.status()?.success();
+        println!();
     }
-    println!("cargo test --workspace, {REQUIRE}={require}\n");
-    let passed = command.status()?.success();
 
-    println!();
     found.iter().flat_map(reasons).for_each(|reason| println!("skipped: {reason}"));
-    let tested: Vec<&str> =
-        found.iter().filter(|(_, found)| found.missing.is_empty()).map(|(database, _)| database.title).collect();
-    let tested = tested.join(", ");
+    let tested = answering().map(|(database, _)| database.title).collect::<Vec<_>>().join(", ");
     // With arguments for Cargo, perhaps not all of them ran.
     let which =
         if for_cargo.is_empty() { "all tests".to_owned() } else { format!("cargo test {}", for_cargo.join(" ")) };
@@ -96,8 +109,12 @@ fn read(arguments: &[String]) -> Result<(BTreeSet<&str>, &[String]), String> {
 fn print_table(found: &[(Database, Found)]) {
     let width = found.iter().map(|(_, found)| found.library.len()).max().unwrap_or_default().max(14);
     println!("{:<17} {:<7} {:<width$} server", "database", "tested", "client library");
-    for (database, Found { library, server, missing }) in found {
-        let tested = if missing.is_empty() { "yes" } else { "no" };
+    for (database, Found { library, server, features, missing }) in found {
+        let tested = match (features.is_empty(), missing.is_empty()) {
+            (true, _) => "no",
+            (false, true) => "yes",
+            (false, false) => "in part",
+        };
         println!("{:<17} {tested:<7} {library:<width$} {server}", database.title);
     }
     found.iter().flat_map(reasons).for_each(|reason| println!("skipped: {reason}"));
@@ -108,18 +125,22 @@ fn reasons((database, found): &(Database, Found)) -> Vec<String> {
     found.missing.iter().map(|reason| format!("{}: {reason}", database.title)).collect()
 }
 
-/// `package/feature` for every package of the workspace that has the feature.
-fn package_features(features: &[&str]) -> Result<String, Box<dyn std::error::Error>> {
+/// Cargo's arguments for every package of the workspace, or only those that know diesel-async, with the features each has.
+fn packages_with(features: &[&str], only_async: bool) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let metadata = metadata(&["--no-deps"])?;
+    let mut arguments = Vec::new();
     let mut all = Vec::new();
     for package in list(&metadata["packages"]) {
-        for feature in features {
-            if package["features"].get(feature).is_some() {
-                all.push(format!("{}/{feature}", text(&package["name"])));
-            }
+        let has = |feature: &str| package["features"].get(feature).is_some();
+        if only_async && !features.iter().any(|feature| feature.starts_with("async-") && has(feature)) {
+            continue;
         }
+        let name = text(&package["name"]);
+        arguments.extend(["-p".to_owned(), name.to_owned()]);
+        all.extend(features.iter().filter(|feature| has(feature)).map(|feature| format!("{name}/{feature}")));
     }
-    Ok(all.join(","))
+    arguments.extend(["--features".to_owned(), all.join(",")]);
+    Ok(arguments)
 }
 
 #[cfg(test)]
