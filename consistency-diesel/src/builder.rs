@@ -15,7 +15,7 @@ use consistency_core::task::{Task, TaskDefinition};
 
 use crate::dialect::Kind;
 use crate::notify::Notifications;
-use crate::outbox::{Outbox, Role};
+use crate::outbox::{Outbox, Role, apart};
 use crate::source::Source;
 use crate::write_gate::WriteGate;
 
@@ -208,12 +208,9 @@ impl OutboxBuilder {
     /// # Errors
     /// A [`StartError`] with every problem: settings, address, tasks; then the database, then the table.
     pub async fn start(self) -> Result<Outbox, StartError> {
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => match runtime.spawn_blocking(move || self.start_blocking()).await {
-                Ok(started) => started,
-                Err(error) => Err(Problem::Database(format!("the start was interrupted: {error}")).into()),
-            },
-            Err(_) => self.start_blocking(),
+        match apart(move || self.start_blocking()).await {
+            Ok(started) => started,
+            Err(error) => Err(Problem::Database(format!("the start was interrupted: {error}")).into()),
         }
     }
 

@@ -10,6 +10,8 @@ use consistency_core::error::StoreError;
 use consistency_core::runtime::{RunningTask, Runtime};
 use consistency_core::store::{Store, TaskStatus};
 use diesel::result::QueryResult;
+use tokio::runtime::Handle;
+use tokio::task::JoinError;
 
 use crate::builder::OutboxBuilder;
 use crate::connection::{AsTaskConnection, TaskConnection};
@@ -96,7 +98,16 @@ impl Outbox {
     ///
     /// # Errors
     /// When the database cannot be asked.
-    pub fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
+    pub async fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
+        let (outbox, task_id) = (self.clone(), task_id.to_owned());
+        apart(move || outbox.status_blocking(&task_id)).await.unwrap_or_else(|error| Err(interrupted(error)))
+    }
+
+    /// As [`status`](Self::status), from code that is not `async`. Do not call it on a thread that drives a Tokio runtime.
+    ///
+    /// # Errors
+    /// As [`status`](Self::status).
+    pub fn status_blocking(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
         self.store()?.status(task_id)
     }
 
@@ -105,7 +116,16 @@ impl Outbox {
     ///
     /// # Errors
     /// When the database cannot be asked; call it again.
-    pub fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {
+    pub async fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {
+        let outbox = self.clone();
+        apart(move || outbox.prune_blocking(older_than, limit)).await.unwrap_or_else(|error| Err(interrupted(error)))
+    }
+
+    /// As [`prune`](Self::prune), from code that is not `async`. Do not call it on a thread that drives a Tokio runtime.
+    ///
+    /// # Errors
+    /// As [`prune`](Self::prune).
+    pub fn prune_blocking(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {
         self.store()?.prune(older_than, limit)
     }
 
@@ -125,13 +145,8 @@ impl Outbox {
     /// Stops running tasks: see [`shutdown_blocking`](Self::shutdown_blocking). Transactions still store their calls.
     pub async fn shutdown(&self) {
         let outbox = self.clone();
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => {
-                if let Err(error) = runtime.spawn_blocking(move || outbox.shutdown_blocking()).await {
-                    tracing::error!(%error, "the shutdown was interrupted");
-                }
-            }
-            Err(_) => outbox.shutdown_blocking(),
+        if let Err(error) = apart(move || outbox.shutdown_blocking()).await {
+            tracing::error!(%error, "the shutdown was interrupted");
         }
     }
 
@@ -193,6 +208,21 @@ impl Outbox {
         }
         Err(TransactionError::WrongDatabase { wanted: self.inner.kind.name(), found: C::DIALECT.kind.name() }.into())
     }
+}
+
+/// Runs blocking `work` where it holds up no future.
+///
+/// # Errors
+/// When the Tokio runtime ends before the work does.
+pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, JoinError> {
+    match Handle::try_current() {
+        Ok(runtime) => runtime.spawn_blocking(work).await,
+        Err(_) => Ok(work()),
+    }
+}
+
+fn interrupted(error: JoinError) -> StoreError {
+    StoreError::Transient(Box::new(error))
 }
 
 impl std::fmt::Debug for Outbox {

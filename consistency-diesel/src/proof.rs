@@ -3,13 +3,14 @@
 //! MariaDB ends a transaction silently on a deadlock the caller ignored, SQLite on a full disk, and anybody can send COMMIT:
 //! our INSERT would then commit by itself and its task run without the business data. On SQLite and MySQL a savepoint of our
 //! own, set right after BEGIN, is gone when the transaction is. On PostgreSQL, where savepoints cost more, a setting made with
-//! SET LOCAL is: the flush inserts only while it holds, and the driver knows of errors after every answer.
+//! SET LOCAL is: what the flush writes is written only while it holds, and where it writes nothing the setting is asked for.
+//! PostgreSQL answers a COMMIT of a transaction that has failed or ended without an error, and diesel-async does not look.
 
 use diesel::result::QueryResult;
 
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
-use crate::error::TransactionError;
+use crate::error::{TransactionError, is_disconnected};
 use crate::statement::Statement;
 
 /// Sets the proof for this `level` of savepoints (0 is the transaction itself).
@@ -24,16 +25,29 @@ pub(crate) async fn set<C: TaskConnection>(conn: &mut C, level: usize) -> QueryR
 /// Proves that the transaction lives, and sets the proof anew.
 pub(crate) async fn renew<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
     redeem(conn, level).await?;
-    if C::DIALECT.kind == Kind::Postgres {
-        let text = "SELECT 1::bigint WHERE current_setting('consistency.proof', true) = 'open'";
-        let proven = conn.load_ids(Statement::new(text, &[])).await?;
-        return if proven.is_empty() { Err(TransactionError::Lost.into()) } else { Ok(()) };
-    }
+    ask(conn).await?;
     set(conn, level).await
 }
 
+/// Proves on PostgreSQL that the transaction lives, by the setting; elsewhere redeeming has.
+///
+/// # Errors
+/// [`TransactionError::Lost`] when it does not.
+pub(crate) async fn ask<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
+    if C::DIALECT.kind != Kind::Postgres {
+        return Ok(());
+    }
+    let text = "SELECT 1::bigint WHERE current_setting('consistency.proof', true) = 'open'";
+    match conn.load_ids(Statement::new(text, &[])).await {
+        Ok(proven) if !proven.is_empty() => Ok(()),
+        Err(error) if is_disconnected(&error) => Err(error),
+        // The setting is gone, or a failed transaction answers nothing.
+        Ok(_) | Err(_) => Err(TransactionError::Lost.into()),
+    }
+}
+
 /// Proves that the transaction lives, for the last time at this level; on PostgreSQL as far as the driver knows, the rest is
-/// proven by the flush.
+/// proven by what the flush writes, or by [`ask`].
 ///
 /// # Errors
 /// [`TransactionError::Lost`] when it does not.
@@ -61,7 +75,8 @@ pub(crate) async fn of_open_transaction<C: TaskConnection>(conn: &mut C) -> Quer
         Some(_) => {}
     }
     let open = match C::DIALECT.kind {
-        Kind::Postgres => true,
+        // Refused outside a transaction, and in a failed one. Storing takes a stronger lock anyway.
+        Kind::Postgres => conn.run_batch("LOCK TABLE consistency_task IN ACCESS SHARE MODE").await.is_ok(),
         // Outside a transaction the savepoint is forgotten at once.
         Kind::Mysql => {
             conn.run_batch("SAVEPOINT consistency_join").await?;

@@ -265,6 +265,8 @@ async fn flush<C: TaskConnection>(
     if let Some(Completion { lease, charge }) = completion
         && !complete(conn, lease, charge).await?
     {
+        // On PostgreSQL a row is not completed either when the transaction is not ours any more.
+        proof::ask(conn).await?;
         return Ok(None);
     }
     for row in scope.take_before_commit() {
@@ -272,6 +274,9 @@ async fn flush<C: TaskConnection>(
     }
     let (mut rows, for_caller): (Vec<_>, Vec<_>) =
         scope.take_buffered().into_iter().partition(|row| may_run_on_caller || !row.runs_on_caller());
+    if may_run_on_caller && rows.is_empty() && for_caller.is_empty() {
+        proof::ask(conn).await?;
+    }
     let reservation = hand_off.reserve(&mut rows);
     rows.extend(for_caller);
     let left_pending = rows.iter().any(|row| !row.leased);

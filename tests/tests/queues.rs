@@ -89,10 +89,10 @@ for_each_database! {
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = database.outbox().only(NAMES).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = outbox.start_blocking().unwrap();
-        assert_eq!(outbox.status("nobody").unwrap(), None);
+        assert_eq!(outbox.status_blocking("nobody").unwrap(), None);
 
         let later = store::<Conn>(database, &outbox, wide("later").key("order-7").delay(Duration::from_secs(3600)));
-        let status = outbox.status("order-7").unwrap().unwrap();
+        let status = outbox.status_blocking("order-7").unwrap().unwrap();
         assert_eq!((status.task_id.as_str(), status.state, status.execute_times), (later.as_str(), State::Pending, 0));
         assert_eq!((status.method_name.as_str(), status.lease_owner), (wide::NAME, None));
         // SQLite's clock has milliseconds, so due times are rounded up there.
@@ -100,17 +100,17 @@ for_each_database! {
 
         let running = store::<Conn>(database, &outbox, narrow_and_slow());
         probe.wait_for("slow begun", 1);
-        let status = outbox.status(&running).unwrap().unwrap();
+        let status = outbox.status_blocking(&running).unwrap().unwrap();
         assert_eq!((status.state, status.lease_owner.as_deref()), (State::Running, Some(outbox.node())));
         assert_eq!(outbox.running().iter().map(|task| task.task_id.as_str()).collect::<Vec<_>>(), [running.as_str()]);
         probe.go.raise();
 
         let failing = store::<Conn>(database, &outbox, fails());
         recorder.wait_for_settled(&failing, State::Failed);
-        let status = outbox.status(&failing).unwrap().unwrap();
+        let status = outbox.status_blocking(&failing).unwrap().unwrap();
         assert_eq!((status.state, status.execute_times, status.error_message.as_deref()), (State::Failed, 1, Some("no")));
         outbox.shutdown_blocking();
-        assert_eq!(outbox.status(&running).unwrap().unwrap().state, State::Succeeded);
+        assert_eq!(outbox.status_blocking(&running).unwrap().unwrap().state, State::Succeeded);
     }
 
     fn pruning_deletes_old_finished_rows_alone_and_no_more_than_asked(database: &Database) {
@@ -124,10 +124,10 @@ for_each_database! {
         recorder.wait_for_count(7, State::Succeeded);
         recorder.wait_for_settled(&failing, State::Failed);
 
-        assert_eq!(outbox.prune(Duration::from_secs(3600), 100).unwrap(), 0, "nothing is old enough");
-        assert_eq!(outbox.prune(Duration::ZERO, 5).unwrap(), 5);
-        assert_eq!(outbox.prune(Duration::ZERO, 5).unwrap(), 2);
-        assert_eq!(outbox.prune(Duration::ZERO, 5).unwrap(), 0);
+        assert_eq!(outbox.prune_blocking(Duration::from_secs(3600), 100).unwrap(), 0, "nothing is old enough");
+        assert_eq!(outbox.prune_blocking(Duration::ZERO, 5).unwrap(), 5);
+        assert_eq!(outbox.prune_blocking(Duration::ZERO, 5).unwrap(), 2);
+        assert_eq!(outbox.prune_blocking(Duration::ZERO, 5).unwrap(), 0);
         let left: Vec<String> = database.rows("id > 0").into_iter().map(|row| row.task_id).collect();
         assert_eq!(left, [failing, later, dead]);
         outbox.shutdown_blocking();

@@ -125,22 +125,39 @@ fn reasons((database, found): &(Database, Found)) -> Vec<String> {
     found.missing.iter().map(|reason| format!("{}: {reason}", database.title)).collect()
 }
 
-/// Cargo's arguments for every package of the workspace, or only those that know diesel-async, with the features each has.
-fn packages_with(features: &[&str], only_async: bool) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+/// Cargo's arguments for the packages of one pass, with the features each has.
+///
+/// Cargo builds a dependency once, with every feature somebody asks for: a package that is asynchronous by itself has no place
+/// in the pass without, and the second pass has one only for those that know diesel-async.
+fn packages_with(features: &[&str], is_async: bool) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let metadata = metadata(&["--no-deps"])?;
     let mut arguments = Vec::new();
     let mut all = Vec::new();
     for package in list(&metadata["packages"]) {
         let has = |feature: &str| package["features"].get(feature).is_some();
-        if only_async && !features.iter().any(|feature| feature.starts_with("async-") && has(feature)) {
-            continue;
+        let fixed = asynchronous_by_itself(package);
+        let can_be = features.iter().any(|feature| feature.starts_with("async-") && has(feature));
+        let belongs = match is_async {
+            true => fixed.iter().all(|feature| features.contains(feature)) && (can_be || !fixed.is_empty()),
+            false => fixed.is_empty(),
+        };
+        if belongs {
+            let name = text(&package["name"]);
+            arguments.extend(["-p".to_owned(), name.to_owned()]);
+            all.extend(features.iter().filter(|feature| has(feature)).map(|feature| format!("{name}/{feature}")));
         }
-        let name = text(&package["name"]);
-        arguments.extend(["-p".to_owned(), name.to_owned()]);
-        all.extend(features.iter().filter(|feature| has(feature)).map(|feature| format!("{name}/{feature}")));
     }
     arguments.extend(["--features".to_owned(), all.join(",")]);
     Ok(arguments)
+}
+
+/// The features of diesel-async that a package always has.
+fn asynchronous_by_itself(package: &serde_json::Value) -> Vec<&str> {
+    let ours = list(&package["dependencies"])
+        .iter()
+        .filter(|dependency| dependency["name"] == "consistency-diesel" && dependency["optional"] != true);
+    let features = ours.flat_map(|dependency| list(&dependency["features"])).map(text);
+    features.filter(|feature| feature.starts_with("async-")).collect()
 }
 
 #[cfg(test)]
