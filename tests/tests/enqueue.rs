@@ -81,7 +81,7 @@ for_each_database! {
             stage.recorder.wait_for_settled(receipt.task_id(), State::Succeeded);
             let row = database.row(receipt.task_id());
             assert_eq!((row.state(), row.execute_times, row.error_message), (State::Succeeded, 1, None));
-            let status = stage.outbox.status(receipt.task_id()).unwrap().unwrap();
+            let status = stage.outbox.status_blocking(receipt.task_id()).unwrap().unwrap();
             assert_eq!((status.state, status.id), (State::Succeeded, row.id));
         }
         assert_eq!(receipts[1].task_id(), "kept-key");
@@ -169,7 +169,7 @@ for_each_database! {
                 tx.enqueue(call)?;
             }
             assert_eq!((stage.tasks(), stage.names()), (0, vec![]));
-            assert!(stage.outbox.status("hidden-key").unwrap().is_none());
+            assert!(stage.outbox.status_blocking("hidden-key").unwrap().is_none());
             assert_eq!(stage.probe.seen(), Vec::<String>::new());
             QueryResult::Ok(())
         }).unwrap();

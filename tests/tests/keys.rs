@@ -113,7 +113,7 @@ for_each_database! {
         }
         stage.recorder.wait_for_count(keys.len(), State::Succeeded);
         assert_eq!(stage.tasks(), keys.len() as i64);
-        assert_eq!(stage.outbox.status("Order").unwrap().unwrap().task_id, "Order");
+        assert_eq!(stage.outbox.status_blocking("Order").unwrap().unwrap().task_id, "Order");
     }
 }
 

@@ -57,7 +57,7 @@ for_each_database! {
         for receipt in &receipts {
             let row = database.row(receipt.task_id());
             assert_eq!((row.state(), row.execute_times, row.version, row.lease_owner), (State::Pending, 0, 0, None));
-            assert_eq!(storing.status(receipt.task_id()).unwrap().unwrap().state, State::Pending);
+            assert_eq!(storing.status_blocking(receipt.task_id()).unwrap().unwrap().state, State::Pending);
         }
         assert!(storing.running().is_empty() && storing.node().is_empty());
         let (probe, recorder) = (Probe::default(), Recorder::new());
@@ -85,7 +85,7 @@ for_each_database! {
         }).unwrap();
         let row = database.row(receipt.task_id());
         assert_eq!((row.state(), row.execute_times, row.lease_owner), (State::Pending, 0, None));
-        assert_eq!(stage.outbox.status("k").unwrap().unwrap().state, State::Pending);
+        assert_eq!(stage.outbox.status_blocking("k").unwrap().unwrap().state, State::Pending);
         let (probe, recorder) = (Probe::default(), Recorder::new());
         let next = database.outbox().only(COMMON).inject(probe.clone()).listener(recorder.listener()).start_blocking().unwrap();
         recorder.wait_for_count(2, State::Succeeded);

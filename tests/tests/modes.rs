@@ -153,7 +153,7 @@ for_each_database! {
         assert_eq!((row.state(), row.execute_times, row.version), (State::Pending, 0, 0));
         assert_eq!(stored_mode(&row), (2, 1, 60));
         assert_eq!(due_after(database, &task_id), 60);
-        let due_in = stage.outbox.status(&task_id).unwrap().unwrap().due_in;
+        let due_in = stage.outbox.status_blocking(&task_id).unwrap().unwrap().due_in;
         assert!(due_in > Duration::from_secs(30) && due_in <= Duration::from_millis(60_010), "{due_in:?}");
         stage.run::<Conn>(worker("witness".to_owned()));
         assert_eq!(stage.probe.seen(), ["witness"]);
