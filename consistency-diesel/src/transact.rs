@@ -16,7 +16,8 @@ use crate::world::now;
 ///
 /// Its twin for diesel-async has the same name and is part of `async_prelude`, in the manner of the two `RunQueryDsl`.
 pub trait Transact {
-    /// Runs `work` in a transaction on `conn`, with the calls it enqueues: both are committed, or neither.
+    /// Runs `work` in a transaction on `conn`, a connection to the outbox's own database, with the calls it enqueues: both are
+    /// committed, or neither.
     ///
     /// After the commit immediate tasks start at once, on a worker or, with `run_on = caller`, on this thread before this
     /// function returns. A task that fails is stored as failed and retried; it never makes an error of a committed
