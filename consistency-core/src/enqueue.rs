@@ -1,7 +1,9 @@
 //! What one open transaction has enqueued: buffered calls, and the savepoints that drop exactly their own.
 
 use std::collections::HashSet;
+use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::call::Call;
 use crate::error::EnqueueError;
@@ -92,6 +94,44 @@ pub enum Accepted {
     StoreNow(Box<NewTask>),
 }
 
+/// Whether every statement of an open transaction was waited for. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Answers {
+    given_up: Arc<AtomicBool>,
+}
+
+impl Answers {
+    /// Runs `statement`; a future of it that is dropped half-way is remembered.
+    pub async fn of<T>(&self, statement: impl Future<Output = T>) -> T {
+        let waiting = Waiting(Some(&self.given_up));
+        let answer = statement.await;
+        waiting.is_over();
+        answer
+    }
+
+    /// Whether a statement was given up before its answer was there.
+    pub fn given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+}
+
+/// A statement under way.
+struct Waiting<'a>(Option<&'a AtomicBool>);
+
+impl Waiting<'_> {
+    fn is_over(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(given_up) = self.0 {
+            given_up.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// The calls of one open transaction.
 #[derive(Debug)]
 pub struct EnqueueScope {
@@ -101,6 +141,7 @@ pub struct EnqueueScope {
     savepoints: Vec<usize>,
     before_commit: Vec<NewTask>,
     stored_pending: bool,
+    answers: Answers,
 }
 
 impl EnqueueScope {
@@ -113,6 +154,7 @@ impl EnqueueScope {
             savepoints: Vec::new(),
             before_commit: Vec::new(),
             stored_pending: false,
+            answers: Answers::default(),
         }
     }
 
@@ -173,6 +215,11 @@ impl EnqueueScope {
     /// How many savepoints are open on the connection.
     pub fn level(&self) -> usize {
         self.base + self.savepoints.len()
+    }
+
+    /// Whether its statements were waited for.
+    pub fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Whether rows were stored pending, so that the poller is to be woken after the commit.

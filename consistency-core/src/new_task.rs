@@ -57,6 +57,16 @@ pub struct NewTask {
     pub meta: Option<String>,
     /// Insert it in state running, leased to the inserting node.
     pub leased: bool,
+    /// The version it begins with when it is inserted leased.
+    pub first_version: i64,
+}
+
+/// One above a random multiple of 65,536: the count of owners goes on in the lower bits, and no two rows begin alike.
+///
+/// A row handed over in memory is settled by id and version alone. Were its connection, by mistake, one to another database,
+/// a row of the outbox's own with the same id must not be taken for it.
+pub fn first_version() -> i64 {
+    (rand::random_range(1..1_i64 << 36) << 16) + 1
 }
 
 /// What the column `meta` holds: details written once, at the insert.
@@ -134,6 +144,7 @@ impl NewTask {
             biz_id,
             meta: meta_text(definition, call.title),
             leased: false,
+            first_version: first_version(),
         })
     }
 

@@ -154,7 +154,7 @@ impl ClaimedTask {
     pub fn from_inserted(row: NewTask, id: i64) -> ClaimedTask {
         let charged = row.max_execute_times.is_some();
         ClaimedTask {
-            lease: LeaseId { id, version: 1 },
+            lease: LeaseId { id, version: row.first_version },
             task_id: row.task_id,
             method_name: row.method_name,
             task_parameter: row.task_parameter,

@@ -161,6 +161,7 @@ fn row_values<'a>(row: &NewTask, lessor: Lessor<'_>) -> Vec<(&'a str, Bind)> {
     vec![
         ("task_id", row.task_id.as_str().into()),
         ("leased", i64::from(row.leased).into()),
+        ("version", (if row.leased { row.first_version } else { 0 }).into()),
         ("charged", i64::from(row.leased && row.max_execute_times.is_some()).into()),
         ("due_at_us", row.due_at_us.into()),
         ("delay_us", row.delay_us.into()),

@@ -35,7 +35,7 @@ pub fn on_one_thread<T: Send, F: Future<Output = T>>(part: impl FnOnce() -> F + 
     })
 }
 
-/// The other world's connection to the same database.
+/// The other world's connection to the same database, where its client is built in.
 pub trait Twin: AsyncTaskConnection {
     /// Diesel's own.
     type Blocking: BlockingConnection;
@@ -46,12 +46,12 @@ impl Twin for diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diese
     type Blocking = diesel::SqliteConnection;
 }
 
-#[cfg(feature = "async-postgres")]
+#[cfg(all(feature = "async-postgres", feature = "postgres"))]
 impl Twin for diesel_async::AsyncPgConnection {
     type Blocking = diesel::PgConnection;
 }
 
-#[cfg(feature = "async-mysql")]
+#[cfg(all(feature = "async-mysql", feature = "mysql"))]
 impl Twin for diesel_async::AsyncMysqlConnection {
     type Blocking = diesel::MysqlConnection;
 }

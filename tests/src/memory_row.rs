@@ -38,7 +38,7 @@ impl MemoryRow {
             state: if leased { State::Running } else { State::Pending },
             due: new.due_at_us.unwrap_or(now + new.delay_us),
             changed: now,
-            version: i64::from(leased),
+            version: if leased { new.first_version } else { 0 },
             execute_times: i64::from(leased && new.max_execute_times.is_some()),
             lost_times: 0,
             error: None,

@@ -134,7 +134,7 @@ for_each_database! {
 
         recorder.wait_for_settled(&task_id, State::Succeeded);
         let row = database.row(&task_id);
-        assert_eq!((row.state(), row.execute_times, row.version, row.lost_times), (State::Succeeded, 1, 1, 0));
+        assert_eq!((row.state(), row.execute_times, row.owners(), row.lost_times), (State::Succeeded, 1, 1, 0));
         assert_eq!((row.error_message, probe.notes().len()), (None, 1));
         outbox.shutdown_blocking();
     }
@@ -175,7 +175,7 @@ for_each_database! {
             recorder.wait_for_count(2 * rounds, State::Succeeded);
             for task_id in &pair {
                 let row = database.row(task_id);
-                assert_eq!((row.state(), row.execute_times, row.version), (State::Succeeded, 1, 1));
+                assert_eq!((row.state(), row.execute_times, row.owners()), (State::Succeeded, 1, 1));
                 assert_eq!((row.lost_times, row.error_message), (0, None));
             }
         }

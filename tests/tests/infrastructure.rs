@@ -23,7 +23,7 @@ for_each_database! {
         let task_id = receipt.unwrap().task_id().to_owned();
         recorder.wait_for_settled(&task_id, State::Succeeded);
         let row = database.row(&task_id);
-        assert_eq!((row.state(), row.execute_times, row.version), (State::Succeeded, 1, 1));
+        assert_eq!((row.state(), row.execute_times, row.owners()), (State::Succeeded, 1, 1));
         assert_eq!(database.texts("SELECT text AS value FROM note"), ["written"]);
         assert_eq!(database.count("consistency_task", "state = 2"), 1);
         outbox.shutdown_blocking();

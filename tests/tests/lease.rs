@@ -53,7 +53,7 @@ for_each_database! {
         probe.go.raise();
         recorder.wait_for_settled(&task_id, State::Succeeded);
         let row = database.row(&task_id);
-        assert_eq!((row.state(), row.execute_times, row.version, row.lost_times), (State::Succeeded, 1, 1, 0));
+        assert_eq!((row.state(), row.execute_times, row.owners(), row.lost_times), (State::Succeeded, 1, 1, 0));
         assert_eq!(probe.notes(), ["begun 1", "ended 1"]);
         assert!(!recorder.events().iter().any(|event| matches!(event, Event::Rescued { .. } | Event::LeaseLost { .. })));
         outbox.shutdown_blocking();
@@ -89,7 +89,7 @@ for_each_database! {
         probe.wait_for(&format!("{:?}", CancelReason::LeaseLost), 1);
         recorder.wait_for("the lost lease", |events| events.iter().any(|event| matches!(event, Event::LeaseLost { .. })));
         let row = database.row(&task_id);
-        assert_eq!((row.state(), row.version, row.error_message), (State::Running, 2, None));
+        assert_eq!((row.state(), row.owners(), row.error_message), (State::Running, 2, None));
         outbox.shutdown_blocking();
     }
 
@@ -110,7 +110,7 @@ for_each_database! {
             events.iter().any(|event| matches!(event, Event::LeaseLost { attempt } if attempt.attempt == 1))
         });
         let row = database.row(&task_id);
-        assert_eq!((row.state(), row.execute_times, row.version), (State::Running, 2, 3), "the rescue raises the fence as well");
+        assert_eq!((row.state(), row.execute_times, row.owners()), (State::Running, 2, 3), "the rescue raises the fence as well");
         probe.go.raise();
         recorder.wait_for_settled(&task_id, State::Succeeded);
         let row = database.row(&task_id);

@@ -56,7 +56,7 @@ for_each_database! {
         }).unwrap();
         for receipt in &receipts {
             let row = database.row(receipt.task_id());
-            assert_eq!((row.state(), row.execute_times, row.version, row.lease_owner), (State::Pending, 0, 0, None));
+            assert_eq!((row.state(), row.execute_times, row.owners(), row.lease_owner), (State::Pending, 0, 0, None));
             assert_eq!(storing.status_blocking(receipt.task_id()).unwrap().unwrap().state, State::Pending);
         }
         assert!(storing.running().is_empty() && storing.node().is_empty());

@@ -87,7 +87,7 @@ for_each_database! {
         let task_id = stage.run::<Conn>(worker("w".to_owned()));
         assert_ne!(stage.probe.thread_of("w"), Some(std::thread::current().id()));
         let row = database.row(&task_id);
-        assert_eq!((row.state(), row.execute_times, row.version), (State::Succeeded, 1, 1));
+        assert_eq!((row.state(), row.execute_times, row.owners()), (State::Succeeded, 1, 1));
         assert_eq!(stored_mode(&row), (1, 1, 0));
     }
 
@@ -150,7 +150,7 @@ for_each_database! {
         let (stage, _) = stage(database);
         let task_id = stage.commit::<Conn>(scheduled("later".to_owned()));
         let row = database.row(&task_id);
-        assert_eq!((row.state(), row.execute_times, row.version), (State::Pending, 0, 0));
+        assert_eq!((row.state(), row.execute_times, row.owners()), (State::Pending, 0, 0));
         assert_eq!(stored_mode(&row), (2, 1, 60));
         assert_eq!(due_after(database, &task_id), 60);
         let due_in = stage.outbox.status_blocking(&task_id).unwrap().unwrap().due_in;

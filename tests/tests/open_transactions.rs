@@ -82,7 +82,7 @@ for_each_database! {
         for receipt in &receipts {
             stage.recorder.wait_for_settled(receipt.task_id(), State::Succeeded);
             let row = database.row(receipt.task_id());
-            assert_eq!((row.state(), row.execute_times, row.version), (State::Succeeded, 1, 1));
+            assert_eq!((row.state(), row.execute_times, row.owners()), (State::Succeeded, 1, 1));
         }
         assert_eq!(stage.probe.seen_sorted(), ["delayed", "keyed", "plain"]);
         assert_eq!((stage.names(), stage.tasks()), (vec!["order".to_owned()], 3));

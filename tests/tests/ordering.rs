@@ -94,7 +94,7 @@ for_each_database! {
         recorder.wait_for_settled(&free, State::Succeeded);
         for task_id in &poisoned[1..] {
             let row = database.row(task_id);
-            assert_eq!((row.state(), row.version), (State::Pending, 0), "it waits behind the dead one");
+            assert_eq!((row.state(), row.owners()), (State::Pending, 0), "it waits behind the dead one");
         }
         assert!(!probe.notes().iter().any(|note| note.starts_with("red")));
 

@@ -87,7 +87,7 @@ for_each_database! {
         wait_for_all(database, 3);
         for (task_id, number) in task_ids.iter().zip(0..) {
             let row = database.row(task_id);
-            assert_eq!((row.state(), row.execute_times, row.version, row.lost_times), (State::Succeeded, 2, 3, 0));
+            assert_eq!((row.state(), row.execute_times, row.owners(), row.lost_times), (State::Succeeded, 2, 3, 0));
             assert_eq!(database.count("effects", &format!("task = {number} AND attempt = 2 AND node <> '{held_by}'")), 1);
         }
         assert_eq!(database.number("COUNT(*) FROM effects"), 3);

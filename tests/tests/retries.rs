@@ -157,7 +157,7 @@ for_each_database! {
         retry_by_hand(database, &format!("task_id = '{task_id}'"));
         recorder.wait_for_settled(&task_id, State::Succeeded);
         let row = database.row(&task_id);
-        assert_eq!((row.state(), row.execute_times, row.version, row.error_message), (State::Succeeded, 1, 4, None));
+        assert_eq!((row.state(), row.execute_times, row.owners(), row.error_message), (State::Succeeded, 1, 4, None));
         assert_eq!(probe.notes().len(), 4);
         outbox.shutdown_blocking();
     }

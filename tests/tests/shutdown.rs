@@ -157,7 +157,7 @@ for_each_database! {
         assert_eq!(database.row(&task_id).execute_times, 1, "an attempt of a limited number is counted at the insert");
         outbox.shutdown_blocking();
         let row = database.row(&task_id);
-        assert_eq!((row.state(), row.execute_times, row.version), (State::Pending, 0, 1));
+        assert_eq!((row.state(), row.execute_times, row.owners()), (State::Pending, 0, 1));
         assert_eq!(stopped(&recorder), (0, 1));
     }
 
@@ -182,7 +182,7 @@ for_each_database! {
         outbox.shutdown_blocking();
         let task_id = store::<Conn>(database, &outbox, deaf(1));
         let row = database.row(&task_id);
-        assert_eq!((row.state(), row.version), (State::Pending, 0));
+        assert_eq!((row.state(), row.owners()), (State::Pending, 0));
         let recorder = Recorder::new();
         let elsewhere = builder().listener(recorder.listener()).start_blocking().unwrap();
         recorder.wait_for_settled(&task_id, State::Succeeded);

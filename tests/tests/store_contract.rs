@@ -3,9 +3,9 @@
 
 use consistency_tests::database::Database;
 use consistency_tests::store_under_test::DatabaseStore;
-use consistency_tests::{contract, for_each_database, store_contract};
 #[cfg(feature = "async")]
 use consistency_tests::{async_stage::on_a_plain_thread, for_each_async_database};
+use consistency_tests::{contract, for_each_database, store_contract};
 
 macro_rules! on_every_store {
     ($($group:ident::$promise:ident,)*) => {

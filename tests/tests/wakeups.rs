@@ -131,7 +131,7 @@ for_each_database! {
         ));
         (0..5).for_each(|number| look(&number.to_string()));
         let row = database.row(&orphan);
-        assert_eq!((row.state(), row.version, row.lost_times), (State::Running, 1, 0));
+        assert_eq!((row.state(), row.owners(), row.lost_times), (State::Running, 1, 0));
         outbox.shutdown_blocking();
     }
 
@@ -169,7 +169,7 @@ for_each_database! {
             recorder.wait_for_settled(&witness, State::Succeeded);
         }
         let row = database.row(&later);
-        assert_eq!((row.state(), row.version, row.execute_times), (State::Pending, 0, 0));
+        assert_eq!((row.state(), row.owners(), row.execute_times), (State::Pending, 0, 0));
         assert_eq!(database.count("consistency_task", &format!("next_execute_time > {}", now(BACKEND))), 1);
         outbox.shutdown_blocking();
     }

@@ -16,7 +16,7 @@ SELECT
     r.value ->> 'parameter_types', r.value ->> 'method_name', r.value ->> 'method_sign_name',
     r.value ->> 'execute_interval_second', r.value ->> 'delay_time', r.value ->> 'task_parameter', r.value ->> 'execute_mode',
     r.value ->> 'thread_way', r.value ->> 'queue', r.value ->> 'priority', r.value ->> 'max_execute_times',
-    r.value ->> 'leased',
+    CASE WHEN r.value ->> 'leased' THEN r.value ->> 'first_version' ELSE 0 END,
     CASE WHEN r.value ->> 'leased' THEN {node} END,
     CASE WHEN r.value ->> 'leased' THEN strftime('%Y-%m-%d %H:%M:%f', 'now', printf('+%.3f seconds', {lease_us} / 1000000.0)) END,
     r.value ->> 'order_key', r.value ->> 'biz_type', r.value ->> 'biz_id', r.value ->> 'meta'

@@ -66,7 +66,7 @@ pub fn of_many_inserts_of_one_handle_at_once_one_wins(on: &dyn StoreUnderTest) {
     }
 }
 
-/// A leased row is running under version 1 for its node, and no attempt is charged yet.
+/// A leased row is running under its first version for its node, and no attempt is charged yet.
 pub fn a_leased_row_belongs_to_its_node_from_the_start(on: &dyn StoreUnderTest) {
     let new = NewTask { leased: true, execute_mode: 1, ..row("leased") };
     let mut both = vec![new.clone()];
@@ -76,8 +76,8 @@ pub fn a_leased_row_belongs_to_its_node_from_the_start(on: &dyn StoreUnderTest) 
     assert_eq!((leased.state, leased.execute_times, leased.lease_owner.as_deref()), (State::Running, 0, Some(NODE)));
     let pending = status(on, "pending-0");
     assert_eq!((pending.state, pending.execute_times, pending.lease_owner), (State::Pending, 0, None));
-    let held = ClaimedTask::from_inserted(new, leased.id);
-    assert_eq!(held.lease, LeaseId { id: leased.id, version: 1 });
+    let held = ClaimedTask::from_inserted(new.clone(), leased.id);
+    assert_eq!(held.lease, LeaseId { id: leased.id, version: new.first_version });
     assert_eq!(settle(on, success(&held)), Settled::Written);
     let done = status(on, "leased");
     assert_eq!((done.state, done.execute_times, done.lease_owner), (State::Succeeded, 1, None));

@@ -79,11 +79,21 @@ pub fn a_release_puts_the_row_back_as_it_was(on: &dyn StoreUnderTest) {
     assert_eq!(claim_one(on).lease.version, 4);
 }
 
+/// Inserts rows leased; the answer gives each as its node holds it.
+fn insert_leased(on: &dyn StoreUnderTest, task_ids: &[&str]) -> impl Fn(&str) -> ClaimedTask {
+    let new: Vec<_> =
+        task_ids.iter().map(|task_id| NewTask { leased: true, execute_mode: 1, ..row(task_id) }).collect();
+    insert(on, &new);
+    let held: Vec<_> = new.into_iter().map(|row| (row.task_id.clone(), status(on, &row.task_id).id, row)).collect();
+    move |task_id| match held.iter().find(|(known, ..)| known == task_id) {
+        Some((_, id, row)) => ClaimedTask::from_inserted(row.clone(), *id),
+        None => panic!("`{task_id}` was not inserted"),
+    }
+}
+
 /// A row inserted leased and never charged is charged by the settlement of its first attempt, and not by its release.
 pub fn a_row_never_charged_is_charged_by_its_settlement(on: &dyn StoreUnderTest) {
-    let leased = |task_id: &str| NewTask { leased: true, execute_mode: 1, ..row(task_id) };
-    insert(on, &[leased("ran"), leased("released")]);
-    let held = |task_id: &str| ClaimedTask::from_inserted(leased(task_id), status(on, task_id).id);
+    let held = insert_leased(on, &["ran", "released"]);
     assert_eq!(settle(on, failure(&held("ran"), HOUR)), Settled::Written);
     assert_eq!(status(on, "ran").execute_times, 1);
     assert_eq!(settle(on, held("released").released()), Settled::Written);
@@ -143,9 +153,7 @@ pub fn an_old_version_is_lost_and_changes_nothing(on: &dyn StoreUnderTest) {
 
 /// The same settlement again, after its answer was lost: written, but not a second time.
 pub fn settling_twice_answers_written_twice_and_charges_once(on: &dyn StoreUnderTest) {
-    let leased = |task_id: &str| NewTask { leased: true, execute_mode: 1, ..row(task_id) };
-    insert(on, &[leased("a"), leased("b"), leased("c")]);
-    let held = |task_id: &str| ClaimedTask::from_inserted(leased(task_id), status(on, task_id).id);
+    let held = insert_leased(on, &["a", "b", "c"]);
     for (task_id, settlement) in
         [("a", success(&held("a"))), ("b", failure(&held("b"), HOUR)), ("c", death(&held("c")))]
     {

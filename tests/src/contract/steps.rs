@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use consistency_core::enqueue::Receipt;
-use consistency_core::new_task::NewTask;
+use consistency_core::new_task::{NewTask, first_version};
 use consistency_core::retry::Decision;
 use consistency_core::store::{ClaimRequest, ClaimedTask, Rescued, Settled, Settlement, TaskStatus};
 
@@ -44,6 +44,7 @@ pub fn row(task_id: &str) -> NewTask {
         biz_id: None,
         meta: None,
         leased: false,
+        first_version: first_version(),
     }
 }
 
