@@ -105,7 +105,7 @@ impl Answers {
     pub async fn of<T>(&self, statement: impl Future<Output = T>) -> T {
         let waiting = Waiting(Some(&self.given_up));
         let answer = statement.await;
-        waiting.is_over();
+        waiting.over();
         answer
     }
 
@@ -119,7 +119,7 @@ impl Answers {
 struct Waiting<'a>(Option<&'a AtomicBool>);
 
 impl Waiting<'_> {
-    fn is_over(mut self) {
+    fn over(mut self) {
         self.0 = None;
     }
 }

@@ -1,5 +1,6 @@
 //! Runs one claimed row: look up, decode, run, decide, settle. Every way an attempt can end comes back here.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -22,7 +23,7 @@ use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::settler::{Done, Settler};
 use crate::signal::Signal;
-use crate::starting::{DroppedBody, Started, Unstarted};
+use crate::starting::{CALLER_GAVE_UP, DroppedBody, RUNTIME_ENDED, Started, Unstarted};
 use crate::store::{ClaimedTask, OutcomeFuture, Store, TransactionOutcome};
 use crate::task::{Attempt, Body, NeededType, TxBody, TxFuture, TxParts, tx_body};
 
@@ -156,7 +157,8 @@ impl Executor {
         let body = self.body(&held.task);
         let (abort, registration) = AbortHandle::new_pair();
         let Some(started) = self.start(held, slot, Some(abort), done) else { return };
-        let dropped = DroppedBody { executor: self, running: &started.running };
+        let why = if slot.is_some() { RUNTIME_ENDED } else { CALLER_GAVE_UP };
+        let dropped = DroppedBody { executor: self, running: &started.running, why };
         match body {
             Some(Body::AsyncTransactional { connection, run }) => {
                 let mut own = OwnConnection { store: &*self.store, connection: connection(), hand_off };
@@ -194,8 +196,11 @@ impl Executor {
             Err(error) => Box::pin(std::future::ready(Err(error))),
         });
         let work = transact.transact(&started.running.task, &mut body).instrument(started.span.clone());
+        // The body's panics are caught already; a pool or driver may panic too, say where its Tokio runtime has ended.
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let panicked = |_| TransactionOutcome::NotStarted(StoreError::Fatal("the connection's driver panicked".into()));
         match Abortable::new(work, registration).await {
-            Ok(outcome) => self.conclude_transaction(started, outcome, slot),
+            Ok(outcome) => self.conclude_transaction(started, outcome.unwrap_or_else(panicked), slot),
             Err(_) => started.finished(),
         }
     }
@@ -252,7 +257,7 @@ impl Executor {
         let done = Arc::new(Done::default());
         let (abort, registration) = AbortHandle::new_pair();
         let Some(started) = self.start(held, None, Some(abort), Some(Arc::clone(&done))) else { return };
-        let dropped = DroppedBody { executor: self, running: &started.running };
+        let dropped = DroppedBody { executor: self, running: &started.running, why: CALLER_GAVE_UP };
         self.transact_async(&started, run, transact, registration, None).await;
         drop(dropped);
         done.wait_async(self.settings.busy_wait).await;

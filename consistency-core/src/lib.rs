@@ -14,6 +14,7 @@ pub mod enqueue;
 pub mod error;
 pub mod event;
 pub mod executor;
+mod hand_over;
 mod heartbeat;
 pub mod inject;
 pub mod lane;

@@ -1,5 +1,6 @@
-//! Wires the parts together: starts the threads, hands committed rows over, and stops in good order.
+//! Wires the parts together: starts the threads, and stops in good order.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
@@ -9,22 +10,21 @@ use parking_lot::Mutex;
 
 use crate::bodies::Bodies;
 use crate::context::CancelReason;
-use crate::dispatch::{Announce, CallerRun, HandOff, Reservation};
+use crate::dispatch::{Announce, HandOff};
 use crate::dispatcher::Dispatcher;
 use crate::enqueue::EnqueueRules;
 use crate::event::{Event, Events, Listener};
 use crate::executor::Executor;
 use crate::heartbeat::Heartbeat;
 use crate::inject::InjectedState;
-use crate::lane::{Held, Lane, Slot};
-use crate::ledger::{Lease, Ledger};
-use crate::new_task::NewTask;
+use crate::lane::{Held, Lane};
+use crate::ledger::Ledger;
 use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::settler::Settler;
 use crate::signal::Signal;
-use crate::store::{ClaimedTask, Store};
-use crate::task::{Body, RunOn};
+use crate::store::Store;
+use crate::task::RunOn;
 
 /// How often a shutdown looks whether the last attempt has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
@@ -64,13 +64,13 @@ pub struct RunningTask {
 
 /// A running node.
 pub struct Runtime {
-    me: Weak<Runtime>,
-    executor: Arc<Executor>,
-    lanes: Vec<Arc<Lane>>,
+    pub(crate) me: Weak<Runtime>,
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) lanes: Vec<Arc<Lane>>,
     serial_lanes: Vec<Arc<Lane>>,
-    wake: Arc<Signal>,
-    announce: Option<Announce>,
-    stopping: Arc<AtomicBool>,
+    pub(crate) wake: Arc<Signal>,
+    pub(crate) announce: Option<Announce>,
+    pub(crate) stopping: Arc<AtomicBool>,
     settled: Arc<AtomicBool>,
     give_up: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -135,13 +135,6 @@ impl Runtime {
         Ok(runtime)
     }
 
-    fn start_in(&self, held: Held, slot: Slot) {
-        match self.me.upgrade() {
-            Some(me) => self.executor.drive(held, slot, &(me as Arc<dyn HandOff>)),
-            None => self.executor.release(&held.task, "the runtime stops"),
-        }
-    }
-
     fn start_threads(self: &Arc<Self>, abandoned: Arc<AtomicUsize>) -> std::io::Result<()> {
         let mut threads = self.threads.lock();
         let mut spawn = |name: &str, body: Box<dyn FnOnce() + Send>| -> std::io::Result<()> {
@@ -165,7 +158,10 @@ impl Runtime {
                 "scheduling",
                 Box::new(move || {
                     while let Some((held, _slot)) = lane.wait_for_next() {
-                        executor.run_inline(held, &*hand_off);
+                        // A driver may panic outside of any body; the thread must go on for the rows behind.
+                        if catch_unwind(AssertUnwindSafe(|| executor.run_inline(held, &*hand_off))).is_err() {
+                            tracing::error!("the scheduling thread met a panic outside of a body");
+                        }
                     }
                 }),
             )?;
@@ -179,29 +175,6 @@ impl Runtime {
             stopping: Arc::clone(&self.stopping),
         };
         spawn("dispatch", Box::new(move || dispatcher.run()))
-    }
-
-    /// Runs a committed row on this thread and waits for its outcome; inside a Tokio runtime an `async` body goes to a
-    /// worker instead, because it cannot be blocked on there.
-    pub fn run_on_caller(self: &Arc<Self>, run: CallerRun) {
-        let held = Held { task: run.task, lease: run.lease };
-        let is_async = self.executor.body(&held.task).is_some_and(Body::is_async);
-        if is_async && tokio::runtime::Handle::try_current().is_ok() {
-            match self.lanes.iter().find(|lane| lane.queue() == held.task.queue) {
-                Some(lane) => lane.offer(held),
-                None => self.executor.release(&held.task, "its queue is not served here"),
-            }
-            self.wake.raise();
-        } else {
-            self.executor.run_inline(held, &**self);
-        }
-    }
-
-    /// Runs a committed row as part of the caller's future, before the transaction helper returns.
-    pub async fn run_on_async_caller(self: &Arc<Self>, run: CallerRun) {
-        let held = Held { task: run.task, lease: run.lease };
-        let hand_off: Arc<dyn HandOff> = Arc::clone(self) as Arc<dyn HandOff>;
-        self.executor.run_inline_async(held, &hand_off).await;
     }
 
     /// Looks at the table at once: another process says that it holds something new.
@@ -310,73 +283,6 @@ impl Runtime {
         let spawned = std::thread::Builder::new().name("consistency-stop".into()).spawn(move || runtime.shutdown());
         if spawned.is_err() {
             tracing::error!("no thread to stop the outbox in; its leases run out instead");
-        }
-    }
-}
-
-impl HandOff for Runtime {
-    fn node(&self) -> &str {
-        &self.executor.node
-    }
-
-    fn lease(&self) -> Duration {
-        self.executor.settings.lease
-    }
-
-    fn rules(&self) -> &Arc<EnqueueRules> {
-        &self.executor.rules
-    }
-
-    fn reserve(&self, rows: &mut [NewTask]) -> Reservation {
-        let mut slots: Vec<Slot> = Vec::new();
-        for row in rows.iter_mut().filter(|row| row.is_plain_immediate()) {
-            let known = self.executor.registry.find(&row.method_name).is_some();
-            if !known || self.stopping.load(Ordering::Acquire) {
-                continue;
-            }
-            if row.runs_on_caller() {
-                row.leased = true;
-            } else if let Some(slot) =
-                self.lanes.iter().find(|lane| lane.queue() == row.queue).and_then(|lane| lane.reserve())
-            {
-                slots.push(slot);
-                row.leased = true;
-            }
-        }
-        Reservation { taken: Instant::now(), slots }
-    }
-
-    fn hand_off(&self, reservation: Reservation, rows: Vec<ClaimedTask>) -> Vec<CallerRun> {
-        let Reservation { taken, slots } = reservation;
-        let mut slots = slots.into_iter();
-        let mut for_caller = Vec::new();
-        for task in rows {
-            let lease = Lease::new(taken, self.executor.settings.lease);
-            self.executor.ledger.hold(task.lease, Arc::clone(&lease));
-            if self.stopping.load(Ordering::Acquire) {
-                self.executor.release(&task, "the runtime stops");
-                continue;
-            }
-            let on_caller = self
-                .executor
-                .registry
-                .find(&task.method_name)
-                .is_some_and(|definition| definition.options.run_on == RunOn::Caller);
-            if on_caller {
-                for_caller.push(CallerRun { task, lease });
-            } else if let Some(slot) = slots.next() {
-                self.start_in(Held { task, lease }, slot);
-            } else {
-                self.executor.release(&task, "no slot was held for it");
-            }
-        }
-        for_caller
-    }
-
-    fn wake(&self) {
-        self.wake.raise();
-        if let Some(announce) = &self.announce {
-            announce();
         }
     }
 }

@@ -160,16 +160,22 @@ impl Drop for Unstarted {
     }
 }
 
-/// Puts a row back whose future is dropped in the middle, when the Tokio runtime it runs on ends.
+/// Why a future is dropped in the middle: its Tokio runtime ends, or, on the caller's thread, the caller drops his.
+pub(crate) const RUNTIME_ENDED: &str = "the Tokio runtime ended while it ran";
+pub(crate) const CALLER_GAVE_UP: &str = "its caller gave up, or the Tokio runtime ended, while it ran";
+
+/// Puts a row back whose future is dropped in the middle.
 pub(crate) struct DroppedBody<'a> {
     pub(crate) executor: &'a Executor,
     pub(crate) running: &'a RunningAttempt,
+    /// For whoever hears of it.
+    pub(crate) why: &'static str,
 }
 
 impl Drop for DroppedBody<'_> {
     fn drop(&mut self) {
         if self.running.gate.take() {
-            self.executor.release(&self.running.task, "the Tokio runtime ended while it ran");
+            self.executor.release(&self.running.task, self.why);
             self.executor.ledger.end(self.running.task.lease);
         }
     }

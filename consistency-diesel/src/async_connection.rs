@@ -12,7 +12,7 @@ use diesel_async::pooled_connection::PoolableConnection;
 use diesel_async::{AsyncConnection, TransactionManager};
 
 use crate::connection::{TaskConnection, run_statement};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Kind};
 use crate::task_tx::TaskTx;
 use crate::write_gate::{Turn, WriteGate};
 
@@ -47,7 +47,7 @@ macro_rules! pool_guard {
 }
 
 macro_rules! async_connection {
-    ($connection:ty, $dialect:expr, $ansi:ty, $dial:expr) => {
+    ($connection:ty, $dialect:expr, $ansi:ty, $dial:expr $(, abandon: $abandon:path)?) => {
         run_statement!(
             $connection,
             diesel_async::AsyncConnection,
@@ -78,6 +78,8 @@ macro_rules! async_connection {
         impl TaskConnection for $connection {
             type World = Asynchronous;
             const DIALECT: Dialect = $dialect;
+            // tokio-postgres reads and forgets it, and the wrapped connection waits for it before it is dropped.
+            const MISTAKES_ANSWERS: bool = matches!($dialect.kind, Kind::Mysql);
 
             fn transaction_status(&mut self) -> &mut TransactionManagerStatus {
                 <Self as AsyncConnection>::TransactionManager::transaction_manager_status_mut(self)
@@ -90,6 +92,13 @@ macro_rules! async_connection {
                 *self.transaction_status() = status;
                 cut_off
             }
+
+            $(
+                fn abandon(&mut self) {
+                    *self.transaction_status() = TransactionManagerStatus::InError;
+                    $abandon(self);
+                }
+            )?
 
             fn take_turn(gate: &WriteGate) -> impl Future<Output = Option<Turn<'_>>> + Send {
                 gate.enter_async()
@@ -111,7 +120,8 @@ async_connection!(
     diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>,
     crate::dialect::SQLITE,
     wrapped_sqlite::Manager,
-    <diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection> as AsyncConnection>::establish
+    <diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection> as AsyncConnection>::establish,
+    abandon: wrapped_sqlite::roll_back
 );
 #[cfg(all(feature = "async-postgres", not(feature = "async-postgres-rustls")))]
 async_connection!(
@@ -139,9 +149,18 @@ async_connection!(
 #[cfg(feature = "async-sqlite")]
 mod wrapped_sqlite {
     use diesel::SqliteConnection;
-    use diesel::connection::AnsiTransactionManager;
+    use diesel::connection::{AnsiTransactionManager, SimpleConnection};
     use diesel::result::QueryResult;
     use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
+    use tokio::runtime::{Handle, RuntimeFlavor};
+
+    /// Rolls back what is open, for it locks the whole file. diesel-async waits for its blocking thread when a future of it is
+    /// dropped, which it can only do on a Tokio runtime of several threads; elsewhere the lock goes with the connection.
+    pub(super) fn roll_back(conn: &mut SyncConnectionWrapper<SqliteConnection>) {
+        if Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread) {
+            drop(conn.spawn_blocking(|conn| conn.batch_execute("ROLLBACK")));
+        }
+    }
 
     pub(super) struct Manager;
 

@@ -19,8 +19,8 @@ use crate::work::Work;
 ///
 /// Its twin for Diesel's own connections has the same name and is part of `prelude`, in the manner of the two `RunQueryDsl`.
 pub trait AsyncTransact {
-    /// Runs `work`, an `async |tx| { .. }`, in a transaction on `conn`, with the calls it enqueues: both are committed, or
-    /// neither.
+    /// Runs `work`, an `async |tx| { .. }`, in a transaction on `conn`, a connection to the outbox's own database, with the
+    /// calls it enqueues: both are committed, or neither.
     ///
     /// After the commit immediate tasks start at once, on a worker or, with `run_on = caller`, as part of this future before it
     /// is ready. A task that fails is stored as failed and retried; it never makes an error of a committed transaction. An
@@ -32,7 +32,7 @@ pub trait AsyncTransact {
     /// When the future is dropped before it is ready, nothing of the transaction becomes durable, unless COMMIT was under way:
     /// then all of it or nothing, and what is committed runs when its lease ends. The transaction may still be open on the
     /// connection, so the connection is marked as broken: this function and diesel-async's own `transaction` refuse it, and
-    /// pools throw it away.
+    /// bb8 and deadpool throw it away.
     ///
     /// # Errors
     /// The error of `work`; a Diesel error that BEGIN, the flush or COMMIT met; or a [`TransactionError`] inside one: a
@@ -92,6 +92,7 @@ where
             if CallersConnection::<A::Connection>::suits(runtime, &run) {
                 let mut own = CallersConnection { conn: &mut *conn, hand_off: &**runtime, opening: outbox.opening() };
                 runtime.executor().run_transaction_on_async_caller(held(run), &mut own).await;
+                own.end_what_is_open().await;
             } else {
                 runtime.run_on_async_caller(run).await;
             }

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use consistency_core::enqueue::EnqueueScope;
 use diesel::connection::{CacheSize, Instrumentation, TransactionManagerStatus};
 use diesel::query_builder::{AsQuery, QueryFragment, QueryId};
 use diesel::result::{ConnectionError, ConnectionResult, QueryResult};
@@ -14,14 +15,31 @@ use diesel_async::{
 };
 
 use crate::connection::TaskConnection;
+#[cfg(feature = "async-mysql")]
+use crate::proof::answered;
 use crate::savepoint;
 use crate::task_tx::TaskTx;
 
+/// A statement on a connection that knows which answer belongs to it.
+#[cfg(any(feature = "async-sqlite", feature = "async-postgres"))]
+fn unwatched<F>(_: &EnqueueScope, statement: F) -> F {
+    statement
+}
+
+/// A statement on a connection that does not.
+#[cfg(feature = "async-mysql")]
+fn watched<'a, T: 'a>(
+    scope: &'a EnqueueScope,
+    statement: impl Future<Output = QueryResult<T>> + Send + 'a,
+) -> Pin<Box<dyn Future<Output = QueryResult<T>> + Send + 'a>> {
+    Box::pin(answered::<diesel_async::AsyncMysqlConnection, T>(scope, statement))
+}
+
 macro_rules! async_tx {
-    ($connection:ty) => {
+    ($connection:ty, $statement:path) => {
         impl SimpleAsyncConnection for TaskTx<'_, $connection> {
             async fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
-                self.conn.batch_execute(query).await
+                $statement(self.scope, self.conn.batch_execute(query)).await
             }
         }
 
@@ -37,7 +55,7 @@ macro_rules! async_tx {
                 T: AsQuery + 'query,
                 T::Query: QueryFragment<Self::Backend> + QueryId + 'query,
             {
-                AsyncConnectionCore::load(&mut *self.conn, source)
+                $statement(self.scope, AsyncConnectionCore::load(&mut *self.conn, source))
             }
 
             fn execute_returning_count<'conn, 'query, T>(
@@ -47,7 +65,7 @@ macro_rules! async_tx {
             where
                 T: QueryFragment<Self::Backend> + QueryId + 'query,
             {
-                AsyncConnectionCore::execute_returning_count(&mut *self.conn, source)
+                $statement(self.scope, AsyncConnectionCore::execute_returning_count(&mut *self.conn, source))
             }
         }
 
@@ -105,6 +123,7 @@ macro_rules! async_tx {
         impl<Changes, Output> UpdateAndFetchResults<Changes, Output> for TaskTx<'_, $connection>
         where
             Changes: diesel::Identifiable + diesel::associations::HasTable + Send,
+            Output: 'static,
             $connection: UpdateAndFetchResults<Changes, Output>,
         {
             fn update_and_fetch<'conn, 'changes>(
@@ -116,18 +135,18 @@ macro_rules! async_tx {
                 'conn: 'changes,
                 Self: 'changes,
             {
-                self.conn.update_and_fetch(changeset)
+                $statement(self.scope, self.conn.update_and_fetch(changeset))
             }
         }
     };
 }
 
 #[cfg(feature = "async-sqlite")]
-async_tx!(diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>);
+async_tx!(diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>, unwatched);
 #[cfg(feature = "async-postgres")]
-async_tx!(diesel_async::AsyncPgConnection);
+async_tx!(diesel_async::AsyncPgConnection, unwatched);
 #[cfg(feature = "async-mysql")]
-async_tx!(diesel_async::AsyncMysqlConnection);
+async_tx!(diesel_async::AsyncMysqlConnection, watched);
 
 /// diesel-async's savepoints inside a [`TaskTx`], with the calls enqueued in them. It cannot end the transaction itself.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! From settings to a running outbox: everything is checked, in one error, before anything starts.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use consistency_core::registry::Registry;
 use consistency_core::runtime::{Parts, Runtime};
 use consistency_core::settings::Settings;
 use consistency_core::task::{Task, TaskDefinition};
+use tokio::runtime::Handle;
 
 use crate::dialect::Kind;
 use crate::notify::Notifications;
@@ -208,7 +210,7 @@ impl OutboxBuilder {
     /// # Errors
     /// A [`StartError`] with every problem: settings, address, tasks; then the database, then the table.
     pub async fn start(self) -> Result<Outbox, StartError> {
-        match apart(move || self.start_blocking()).await {
+        match apart(move || self.start_here()).await {
             Ok(started) => started,
             Err(error) => Err(Problem::Database(format!("the start was interrupted: {error}")).into()),
         }
@@ -219,6 +221,16 @@ impl OutboxBuilder {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_blocking(self) -> Result<Outbox, StartError> {
+        let Ok(around) = Handle::try_current() else { return self.start_here() };
+        // The runtime's own connections may be asynchronous: a thread that drives futures cannot wait for them.
+        let start = || {
+            let _context = around.enter();
+            self.start_here()
+        };
+        std::thread::scope(|scope| scope.spawn(start).join()).unwrap_or_else(|panic| resume_unwind(panic))
+    }
+
+    fn start_here(self) -> Result<Outbox, StartError> {
         let mut problems = Vec::new();
         let registry = self.gather(&mut problems);
         StartError::check(problems)?;

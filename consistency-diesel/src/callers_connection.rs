@@ -6,6 +6,8 @@ use consistency_core::lane::Held;
 use consistency_core::runtime::Runtime;
 use consistency_core::store::{ClaimedTask, OutcomeFuture};
 use consistency_core::task::{NeededType, TxBody};
+#[cfg(feature = "async")]
+use diesel::connection::TransactionManagerStatus;
 
 use crate::connection::TaskConnection;
 use crate::transaction::{self, Opening};
@@ -22,6 +24,20 @@ impl<C: TaskConnection> CallersConnection<'_, C> {
     pub(crate) fn suits(runtime: &Runtime, run: &CallerRun) -> bool {
         let body = runtime.executor().body(&run.task);
         body.and_then(|body| body.connection()) == Some(NeededType::of::<C>())
+    }
+
+    /// Ends what an attempt that was dropped has left open, at its time limit or by a shutdown. The connection stays broken only
+    /// where the database does not answer in time, or nobody knows what is open.
+    #[cfg(feature = "async")]
+    pub(crate) async fn end_what_is_open(&mut self) {
+        // Where answers can be mistaken, that of the dropped statement would be taken for ours: the connection stays broken.
+        if C::MISTAKES_ANSWERS || self.conn.open_depth().is_some() {
+            return;
+        }
+        let ended = tokio::time::timeout(self.opening.busy_wait, self.conn.run_batch("ROLLBACK")).await;
+        if matches!(ended, Ok(Ok(()))) && !self.conn.is_cut_off() {
+            *self.conn.transaction_status() = TransactionManagerStatus::default();
+        }
     }
 }
 

@@ -29,6 +29,10 @@ pub trait TaskConnection: RunStatement + Send + Sized + 'static {
     #[doc(hidden)]
     const DIALECT: Dialect;
 
+    /// Whether an answer that nobody waited for is taken for that of the next statement.
+    #[doc(hidden)]
+    const MISTAKES_ANSWERS: bool = false;
+
     /// What Diesel knows of the open transaction.
     #[doc(hidden)]
     fn transaction_status(&mut self) -> &mut TransactionManagerStatus;
@@ -48,6 +52,12 @@ pub trait TaskConnection: RunStatement + Send + Sized + 'static {
     /// Waits.
     #[doc(hidden)]
     fn pause(time: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Makes sure that no transaction begins on the connection again: one is open whose future was dropped.
+    #[doc(hidden)]
+    fn abandon(&mut self) {
+        *self.transaction_status() = TransactionManagerStatus::InError;
+    }
 
     /// How deep Diesel knows itself to be in transactions: 0 outside, `None` when the connection is broken or its
     /// transaction can only be rolled back.

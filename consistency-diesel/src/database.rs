@@ -29,7 +29,10 @@ pub(crate) trait Database: 'static {
     /// Runs the pending migrations.
     fn migrate(carrier: Self::Carrier) -> QueryResult<()>;
 
-    /// Where `#[tx]` tasks run, for each driver that is built in.
+    /// The connection types `#[tx]` tasks can have.
+    fn connections() -> Vec<NeededType>;
+
+    /// Where they run, for each of these types.
     fn transactions(own: &OwnUrl<'_>) -> Vec<Box<dyn OwnTransactions>>;
 }
 
@@ -77,6 +80,14 @@ impl Database for Sqlite {
         migrations::run_on_sqlite(&mut carrier)
     }
 
+    fn connections() -> Vec<NeededType> {
+        vec![
+            NeededType::of::<diesel::SqliteConnection>(),
+            #[cfg(feature = "async-sqlite")]
+            NeededType::of::<diesel_async::sync_connection_wrapper::SyncConnectionWrapper<diesel::SqliteConnection>>(),
+        ]
+    }
+
     fn transactions(own: &OwnUrl<'_>) -> Vec<Box<dyn OwnTransactions>> {
         vec![
             own.blocking::<diesel::SqliteConnection>(),
@@ -111,6 +122,15 @@ macro_rules! server {
             #[cfg(not(feature = $async_feature))]
             fn migrate(mut carrier: Self::Carrier) -> QueryResult<()> {
                 $migrate(&mut carrier)
+            }
+
+            fn connections() -> Vec<NeededType> {
+                vec![
+                    #[cfg(feature = $feature)]
+                    NeededType::of::<$connection>(),
+                    #[cfg(feature = $async_feature)]
+                    NeededType::of::<$async_connection>(),
+                ]
             }
 
             fn transactions(own: &OwnUrl<'_>) -> Vec<Box<dyn OwnTransactions>> {
@@ -188,9 +208,7 @@ impl<D: Database> Open for Url<D> {
     }
 
     fn connections(&self) -> Vec<NeededType> {
-        let gate = Arc::new(WriteGate::new(self.kind(), Duration::ZERO));
-        let transactions = self.own_transactions(&Settings::default(), &gate);
-        transactions.iter().map(|transactions| transactions.connection()).collect()
+        D::connections()
     }
 
     fn prepare(&self, settings: &Settings, migrate: bool) -> Result<(), Problem> {

@@ -81,7 +81,7 @@ pub(crate) fn store_error(error: Error) -> StoreError {
 }
 
 /// Parts of messages that mean a passing fault. Diesel tells most of these apart by message only.
-const TRANSIENT: [&str; 21] = [
+const TRANSIENT: [&str; 23] = [
     "database is locked",
     "database table is locked",
     "deadlock",
@@ -103,10 +103,13 @@ const TRANSIENT: [&str; 21] = [
     "unable to open database",
     "try restarting transaction",
     "server shutdown in progress",
+    "query execution was interrupted",
+    // Galera: "WSREP has not yet prepared node for application use".
+    "wsrep",
 ];
 
 /// Parts of messages that mean that the connection is gone.
-const DISCONNECTED: [&str; 16] = [
+const DISCONNECTED: [&str; 22] = [
     "server closed the connection",
     "terminating connection",
     "connection to server",
@@ -116,6 +119,7 @@ const DISCONNECTED: [&str; 16] = [
     "connection reset",
     "connection timed out",
     "connection not open",
+    "connection closed",
     "connection was killed",
     "no connection to the server",
     "lost connection",
@@ -123,7 +127,16 @@ const DISCONNECTED: [&str; 16] = [
     "broken pipe",
     "ssl connection has been closed",
     "eof detected",
+    "connection to the server is closed",
+    "disconnected by the server",
+    "communication packets",
+    "packet out of order",
+    // All that mysql_async says of a socket.
+    "input/output error: ",
 ];
+
+/// What a client says of a statement it does not send.
+const TOO_LARGE: &str = "packet too large";
 
 /// Whether the same work may succeed when tried again.
 pub(crate) fn is_transient(error: &Error) -> bool {
@@ -138,7 +151,8 @@ pub(crate) fn is_transient(error: &Error) -> bool {
         | Error::BrokenTransactionManager => true,
         Error::DatabaseError(_, information) => {
             let message = information.message().to_lowercase();
-            TRANSIENT.iter().chain(&DISCONNECTED).any(|part| message.contains(part))
+            // Told by the client itself, in the words of a broken socket; the same packet never gets through.
+            !message.contains(TOO_LARGE) && TRANSIENT.iter().chain(&DISCONNECTED).any(|part| message.contains(part))
         }
         Error::RollbackErrorOnCommit { commit_error, .. } => is_transient(commit_error),
         _ => false,
@@ -151,7 +165,7 @@ pub(crate) fn is_disconnected(error: &Error) -> bool {
         Error::DatabaseError(DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand, _) => true,
         Error::DatabaseError(_, information) => {
             let message = information.message().to_lowercase();
-            DISCONNECTED.iter().any(|part| message.contains(part))
+            !message.contains(TOO_LARGE) && DISCONNECTED.iter().any(|part| message.contains(part))
         }
         Error::RollbackErrorOnCommit { commit_error, .. } => is_disconnected(commit_error),
         _ => false,

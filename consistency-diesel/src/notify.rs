@@ -4,6 +4,7 @@
 //! outbox sends it afterwards on a connection of its own, one for all commits of the last moment. It is a hint and may be
 //! lost; the poll finds what it should have told of.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,6 +26,13 @@ use crate::statement::Statement;
 const CHANNEL: &str = "consistency_task";
 /// Least time between two notifications of one process: what is committed meanwhile goes with the next.
 const QUIET: Duration = Duration::from_millis(5);
+/// How long the end waits for the last notification.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// The pauses between tries to connect.
+fn trouble() -> Pause {
+    Pause::new(Duration::from_millis(50), Duration::from_secs(5))
+}
 
 /// The thread that tells other processes and listens to them. It ends with this value.
 pub(crate) struct Notifications {
@@ -37,6 +45,8 @@ struct Shared {
     /// Who sends; a process need not hear itself.
     sender: String,
     committed: Notify,
+    /// Whether something was committed that nobody has been told of.
+    untold: AtomicBool,
     stop: Notify,
     /// Whom to wake. Never set in a process that only stores.
     listener: OnceLock<Weak<Runtime>>,
@@ -53,6 +63,7 @@ impl Notifications {
             url: url.to_owned(),
             sender: uuid::Uuid::now_v7().to_string(),
             committed: Notify::new(),
+            untold: AtomicBool::new(false),
             stop: Notify::new(),
             listener: OnceLock::new(),
             listening: Notify::new(),
@@ -60,8 +71,18 @@ impl Notifications {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let on_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("consistency-notify".to_owned()).spawn(move || {
-            let work = std::pin::pin!(async { futures_util::future::join(on_thread.tell(), on_thread.listen()).await });
-            runtime.block_on(select(work, std::pin::pin!(on_thread.stop.notified())));
+            runtime.block_on(async {
+                {
+                    let work = std::pin::pin!(futures_util::future::join(on_thread.tell(), on_thread.listen()));
+                    select(work, std::pin::pin!(on_thread.stop.notified())).await;
+                }
+                // A process that stores and ends at once.
+                if on_thread.untold.load(Ordering::SeqCst) {
+                    tokio::time::timeout(LAST_WORD, on_thread.tell_once(&mut None)).await.ok();
+                }
+            });
+            // Without waiting for a name that is still being looked up.
+            runtime.shutdown_background();
         })?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -69,7 +90,10 @@ impl Notifications {
     /// What a commit calls.
     pub(crate) fn announce(&self) -> Announce {
         let shared = Arc::clone(&self.shared);
-        Arc::new(move || shared.committed.notify_one())
+        Arc::new(move || {
+            shared.untold.store(true, Ordering::SeqCst);
+            shared.committed.notify_one();
+        })
     }
 
     /// Has `runtime` woken by what other processes commit.
@@ -82,7 +106,7 @@ impl Notifications {
 impl Drop for Notifications {
     fn drop(&mut self) {
         self.shared.stop.notify_one();
-        // It stops at its next wait, of which every step is one.
+        // It stops at its next wait, of which every step is one, and takes `LAST_WORD` at most.
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
         }
@@ -93,13 +117,20 @@ impl Shared {
     /// Tells others of commits, as they come.
     async fn tell(&self) {
         let mut connection = None;
+        let mut trouble = trouble();
         loop {
             self.committed.notified().await;
-            if let Err(error) = self.tell_once(&mut connection).await {
-                tracing::warn!(%error, "other processes could not be notified; they find the rows at their next look");
-                connection = None;
+            match self.tell_once(&mut connection).await {
+                Ok(()) => {
+                    trouble = self::trouble();
+                    tokio::time::sleep(QUIET).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "other processes could not be notified; they find the rows at their next look");
+                    connection = None;
+                    tokio::time::sleep(trouble.next_length()).await;
+                }
             }
-            tokio::time::sleep(QUIET).await;
         }
     }
 
@@ -109,16 +140,18 @@ impl Shared {
             None => connection.insert(self.dial().await?),
         };
         let values = [("channel", CHANNEL.into()), ("sender", self.sender.as_str().into())];
-        conn.run(Statement::new("SELECT pg_notify({channel}, {sender})", &values)).await.map(drop)
+        self.untold.store(false, Ordering::SeqCst);
+        let told = conn.run(Statement::new("SELECT pg_notify({channel}, {sender})", &values)).await.map(drop);
+        told.inspect_err(|_| self.untold.store(true, Ordering::SeqCst))
     }
 
     /// Wakes the runtime when others tell of commits. Connects anew for as long as it takes.
     async fn listen(&self) {
         self.listening.notified().await;
-        let mut pause = Pause::new(Duration::from_millis(50), Duration::from_secs(5));
+        let mut pause = trouble();
         loop {
             match self.listen_once().await {
-                Ok(()) => pause = Pause::new(Duration::from_millis(50), Duration::from_secs(5)),
+                Ok(()) => pause = trouble(),
                 Err(error) => {
                     tracing::warn!(%error, "notifications of other processes are not heard; their rows are found at the next look");
                 }
@@ -137,6 +170,8 @@ impl Shared {
         while let Some(Ok(notification)) = notifications.next().await {
             if notification.payload != self.sender {
                 self.look();
+                // Many processes may tell; what comes meanwhile is read at once afterwards.
+                tokio::time::sleep(QUIET).await;
             }
         }
         Ok(())

@@ -118,6 +118,7 @@ mod asynchronous {
     use super::OwnTransactions;
     use crate::async_connection::AsyncTaskConnection;
     use crate::pool::SetUp;
+    use crate::statement::Statement;
     use crate::transaction::{self, Opening};
     use crate::write_gate::WriteGate;
 
@@ -171,11 +172,18 @@ mod asynchronous {
         }
 
         async fn is_valid(&self, conn: &mut C) -> Result<(), Self::Error> {
-            conn.run_batch("SELECT 1").await.map_err(diesel::r2d2::Error::QueryError)
+            // The very answer: that of a statement nobody waited for must not pass for it.
+            let nonce = i64::from(rand::random::<u32>());
+            let asked = conn.load_ids(Statement::new("SELECT {nonce}", &[("nonce", nonce.into())])).await;
+            match asked.map_err(diesel::r2d2::Error::QueryError)?.as_slice() {
+                [answer] if *answer == nonce => Ok(()),
+                _ => Err(diesel::r2d2::Error::QueryError(diesel::result::Error::BrokenTransactionManager)),
+            }
         }
 
         fn has_broken(&self, conn: &mut C) -> bool {
-            conn.is_broken()
+            // While a panic unwinds, a wrapped connection may still be in use and would panic again.
+            std::thread::panicking() || conn.is_broken()
         }
     }
 

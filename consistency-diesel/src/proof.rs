@@ -6,12 +6,26 @@
 //! SET LOCAL is: what the flush writes is written only while it holds, and where it writes nothing the setting is asked for.
 //! PostgreSQL answers a COMMIT of a transaction that has failed or ended without an error, and diesel-async does not look.
 
-use diesel::result::QueryResult;
+use std::future::Future;
+
+use consistency_core::enqueue::EnqueueScope;
+use diesel::result::{Error, QueryResult};
 
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::error::{TransactionError, is_disconnected};
 use crate::statement::Statement;
+
+/// Runs a statement of the transaction, unless its answer could be mistaken for that of an earlier one that was given up.
+pub(crate) async fn answered<C: TaskConnection, T>(
+    scope: &EnqueueScope,
+    statement: impl Future<Output = QueryResult<T>>,
+) -> QueryResult<T> {
+    if C::MISTAKES_ANSWERS && scope.answers().given_up() {
+        return Err(Error::BrokenTransactionManager);
+    }
+    scope.answers().of(statement).await
+}
 
 /// Sets the proof for this `level` of savepoints (0 is the transaction itself).
 pub(crate) async fn set<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {

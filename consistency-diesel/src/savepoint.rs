@@ -3,14 +3,15 @@
 use diesel::result::{Error, QueryResult};
 
 use crate::connection::TaskConnection;
-use crate::proof;
+use crate::proof::{self, answered};
 use crate::task_tx::TaskTx;
 
 /// Sets a savepoint, and the proof that belongs to it.
 pub(crate) async fn set<C: TaskConnection>(tx: &mut TaskTx<'_, C>) -> QueryResult<()> {
-    tx.conn.open().await?;
+    check_known(tx)?;
+    answered::<C, _>(tx.scope, tx.conn.open()).await?;
     tx.scope.savepoint_set();
-    proof::set(&mut *tx.conn, tx.scope.level()).await
+    answered::<C, _>(tx.scope, proof::set(&mut *tx.conn, tx.scope.level())).await
 }
 
 /// Rolls back to the innermost savepoint, with the calls enqueued since.
@@ -20,7 +21,8 @@ pub(crate) async fn roll_back<C: TaskConnection>(tx: &mut TaskTx<'_, C>) -> Quer
     }
     // Whatever becomes of the statement, the calls are not wanted any more.
     tx.scope.savepoint_rolled_back();
-    tx.conn.roll_back().await
+    check_known(tx)?;
+    answered::<C, _>(tx.scope, tx.conn.roll_back()).await
 }
 
 /// Releases the innermost savepoint: its calls belong to the level around it.
@@ -28,7 +30,8 @@ pub(crate) async fn release<C: TaskConnection>(tx: &mut TaskTx<'_, C>) -> QueryR
     if tx.scope.depth() == 0 {
         return Err(Error::NotInTransaction);
     }
-    match tx.conn.commit().await {
+    check_known(tx)?;
+    match answered::<C, _>(tx.scope, tx.conn.commit()).await {
         Ok(()) => {
             tx.scope.savepoint_released();
             Ok(())
@@ -38,4 +41,9 @@ pub(crate) async fn release<C: TaskConnection>(tx: &mut TaskTx<'_, C>) -> QueryR
             Err(error)
         }
     }
+}
+
+/// Whether anybody knows what is open: not after a future was dropped in the middle of setting or ending a savepoint.
+fn check_known<C: TaskConnection>(tx: &mut TaskTx<'_, C>) -> QueryResult<()> {
+    if tx.conn.is_cut_off() { Err(Error::BrokenTransactionManager) } else { Ok(()) }
 }

@@ -40,16 +40,20 @@ impl<C: TaskConnection> TaskTx<'_, C> {
             match self.scope.accept(call).map_err(refused)? {
                 Accepted::Buffered(receipt) => Ok(receipt),
                 Accepted::StoreNow(row) => {
-                    let level = self.scope.level();
-                    proof::renew(&mut *self.conn, level).await?;
-                    insert_keyed(&mut *self.conn, &row, Lessor::NOBODY).await
+                    let TaskTx { conn, scope } = self;
+                    let stored = async {
+                        proof::renew(&mut **conn, scope.level()).await?;
+                        insert_keyed(&mut **conn, &row, Lessor::NOBODY).await
+                    };
+                    proof::answered::<C, _>(scope, stored).await
                 }
             }
         })
     }
 
     /// The connection inside, for functions that take nothing else. Transactions opened on it are not seen: enqueue nothing
-    /// in them, and end them.
+    /// in them, and end them. On MySQL do not give up a statement of it half-way, say at a time limit: the client
+    /// takes its answer for that of the next one.
     pub fn connection(&mut self) -> &mut C {
         self.conn
     }

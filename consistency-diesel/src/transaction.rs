@@ -1,11 +1,11 @@
 //! One transaction, from BEGIN to the hand-off: the only place where rows are flushed and committed.
 
-use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use consistency_core::dispatch::{CallerRun, HandOff, Reservation};
-use consistency_core::enqueue::EnqueueScope;
+use consistency_core::enqueue::{Answers, EnqueueScope};
 use consistency_core::error::TaskError;
 use consistency_core::store::{ClaimedTask, LeaseId, TransactionOutcome};
 use consistency_core::task::{TxBody, TxParts};
@@ -22,6 +22,7 @@ use crate::operations::complete;
 use crate::proof;
 use crate::task_tx::TaskTx;
 use crate::work::Work;
+use crate::world::World;
 use crate::write_gate::{Turn, WriteGate};
 
 /// Runs `work` in a transaction on the caller's connection, stores what it enqueued, commits, and hands the rows over.
@@ -38,8 +39,9 @@ where
     E: From<Error>,
     W: for<'r, 't> Work<&'r mut TaskTx<'t, C>, Result<T, E>>,
 {
-    let open = begin(conn, opening).await?;
+    let mut open = begin(conn, opening).await?;
     let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), open.base);
+    open.answers = scope.answers().clone();
     let worked = {
         let mut tx = TaskTx { conn: &mut *open.conn, scope: &mut scope };
         // Inside the guard the closure is also called, not only its future polled.
@@ -72,11 +74,12 @@ pub(crate) async fn run_task<C: TaskConnection>(
     opening: Opening<'_>,
     body: &mut TxBody<'_>,
 ) -> TransactionOutcome {
-    let open = match begin(conn, opening).await {
+    let mut open = match begin(conn, opening).await {
         Ok(open) => open,
         Err(error) => return TransactionOutcome::NotStarted(store_error(error)),
     };
     let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), open.base);
+    open.answers = scope.answers().clone();
     if let Err(error) = body(TxParts { connection: &mut *open.conn, scope: &mut scope }).await {
         open.roll_back().await;
         return TransactionOutcome::Failed(error);
@@ -116,10 +119,18 @@ struct Open<'c, 'g, C: TaskConnection> {
     base: usize,
     /// The turn among SQLite's writers, kept until the end.
     _turn: Option<Turn<'g>>,
+    /// Of the statements inside.
+    answers: Answers,
     ended: bool,
 }
 
 impl<C: TaskConnection> Open<'_, '_, C> {
+    /// Whether a future of the closure's was dropped in the middle, so that nobody knows what is open, or which answer is
+    /// whose. Nothing more may be said on the connection.
+    fn is_out_of_step(&mut self) -> bool {
+        self.conn.is_cut_off() || (C::MISTAKES_ANSWERS && self.answers.given_up())
+    }
+
     async fn commit(mut self) -> QueryResult<()> {
         let committed = self.conn.commit().await;
         self.ended = true;
@@ -131,8 +142,8 @@ impl<C: TaskConnection> Open<'_, '_, C> {
 
     /// Ends every level without a trace. When even that fails the connection is gone, and the database does it.
     async fn roll_back(mut self) {
-        // A future of the closure's that was dropped in the middle: nobody knows what is open.
-        while !self.conn.is_cut_off() && matches!(self.conn.open_depth(), Some(depth) if depth as usize > self.base) {
+        while !self.is_out_of_step() && matches!(self.conn.open_depth(), Some(depth) if depth as usize > self.base) {
+            let before = self.conn.open_depth();
             match self.conn.roll_back().await {
                 Ok(()) => {}
                 // SQLite had rolled back by itself: the connection is as good as new, and Diesel may know.
@@ -145,15 +156,23 @@ impl<C: TaskConnection> Open<'_, '_, C> {
                 // do. At the outermost level Diesel marks the connection as broken instead, which ends this too.
                 Err(_) => {}
             }
+            if self.conn.open_depth() == before {
+                // Nothing reaches the connection any more: the Tokio runtime its threads belong to has ended.
+                *self.conn.transaction_status() = TransactionManagerStatus::InError;
+            }
         }
-        self.ended = !self.conn.is_cut_off();
+        self.ended = !self.is_out_of_step();
     }
 }
 
 impl<C: TaskConnection> Drop for Open<'_, '_, C> {
     fn drop(&mut self) {
-        if !self.ended {
-            *self.conn.transaction_status() = TransactionManagerStatus::InError;
+        // A wrapped connection panics while a statement is under way, in a Tokio runtime of one thread: a second panic while
+        // one unwinds would end the process.
+        if !self.ended && catch_unwind(AssertUnwindSafe(|| self.conn.abandon())).is_err() {
+            tracing::error!(
+                "a connection whose transaction was dropped could not be marked as broken; do not use it again"
+            );
         }
     }
 }
@@ -172,7 +191,7 @@ async fn begin<'c, 'g, C: TaskConnection>(conn: &'c mut C, opening: Opening<'g>)
         Some(gate) if base == 0 => C::take_turn(gate).await,
         _ => None,
     };
-    let open = Open { conn, base, _turn: turn, ended: false };
+    let open = Open { conn, base, _turn: turn, answers: Answers::default(), ended: false };
     let begun = match base {
         0 => send_begin(&mut *open.conn, opening.busy_wait).await,
         _ => send_savepoint(&mut *open.conn).await,
@@ -219,11 +238,19 @@ async fn send_savepoint<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
 /// Proof, completion, flush, COMMIT, hand-off. `None` when the row to complete is no longer ours; everything is rolled back
 /// then, as on every error.
 async fn finish<C: TaskConnection>(
-    open: Open<'_, '_, C>,
+    mut open: Open<'_, '_, C>,
     hand_off: &dyn HandOff,
     mut scope: EnqueueScope,
     completion: Option<Completion>,
 ) -> QueryResult<Option<Vec<CallerRun>>> {
+    if open.is_out_of_step() {
+        return Err(TransactionError::Lost.into());
+    }
+    if scope.depth() > 0 {
+        // Left open, or ended behind our back: nobody knows which calls are wanted.
+        open.roll_back().await;
+        return Err(TransactionError::Lost.into());
+    }
     let stored_pending = scope.has_stored_pending();
     match flush(&mut *open.conn, hand_off, &mut scope, completion).await {
         Ok(Some(flushed)) => {
@@ -274,7 +301,8 @@ async fn flush<C: TaskConnection>(
     }
     let (mut rows, for_caller): (Vec<_>, Vec<_>) =
         scope.take_buffered().into_iter().partition(|row| may_run_on_caller || !row.runs_on_caller());
-    if may_run_on_caller && rows.is_empty() && for_caller.is_empty() {
+    // Nothing of ours is written that would ask for the proof.
+    if !C::World::WATCHES_TRANSACTIONS && may_run_on_caller && rows.is_empty() && for_caller.is_empty() {
         proof::ask(conn).await?;
     }
     let reservation = hand_off.reserve(&mut rows);

@@ -13,6 +13,11 @@ pub trait World: sealed::Sealed + Sized + 'static {
     /// What a call gives: its result where it blocks, a future of it to `.await` where it does not.
     type Answer<'a, T: Send + 'a>;
 
+    /// Whether the driver itself knows after every answer that a transaction of PostgreSQL has failed or ended, and refuses its
+    /// COMMIT; diesel-async's does not look.
+    #[doc(hidden)]
+    const WATCHES_TRANSACTIONS: bool;
+
     /// The answer that `future` computes.
     #[doc(hidden)]
     fn answer<'a, T: Send + 'a>(future: impl Future<Output = T> + Send + 'a) -> Self::Answer<'a, T>;
@@ -30,6 +35,7 @@ pub(crate) fn answer<'a, C: TaskConnection, T: Send + 'a>(
 
 impl World for Blocking {
     type Answer<'a, T: Send + 'a> = T;
+    const WATCHES_TRANSACTIONS: bool = true;
 
     fn answer<'a, T: Send + 'a>(future: impl Future<Output = T> + Send + 'a) -> T {
         now(future)
@@ -38,6 +44,7 @@ impl World for Blocking {
 
 impl World for Asynchronous {
     type Answer<'a, T: Send + 'a> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+    const WATCHES_TRANSACTIONS: bool = false;
 
     fn answer<'a, T: Send + 'a>(future: impl Future<Output = T> + Send + 'a) -> Self::Answer<'a, T> {
         Box::pin(future)

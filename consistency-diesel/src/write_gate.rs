@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
 use crate::dialect::Kind;
@@ -26,6 +26,8 @@ pub struct WriteGate {
 #[derive(Debug)]
 struct Line {
     taken: bool,
+    /// The turn is taken for whichever sleeper wakes first.
+    handed: bool,
     sleepers: usize,
     overtaking_until: Instant,
 }
@@ -37,7 +39,7 @@ pub struct Turn<'g>(&'g WriteGate);
 impl WriteGate {
     /// The gate of a database of this kind; a writer waits at most `patience`.
     pub(crate) fn new(kind: Kind, patience: Duration) -> Self {
-        let line = Line { taken: false, sleepers: 0, overtaking_until: Instant::now() };
+        let line = Line { taken: false, handed: false, sleepers: 0, overtaking_until: Instant::now() };
         Self {
             line: (kind == Kind::Sqlite).then(|| Mutex::new(line)),
             freed: Condvar::new(),
@@ -50,88 +52,94 @@ impl WriteGate {
     /// a transaction open around this one.
     pub(crate) fn enter(&self) -> Option<Turn<'_>> {
         let mut line = self.line.as_ref()?.lock();
-        if line.may_enter() {
-            return Some(self.take(line));
+        if line.enter_at_once() {
+            return Some(Turn(self));
         }
         let deadline = Instant::now() + self.patience;
         line.sleepers += 1;
-        let mut timed_out = false;
-        while line.taken && !timed_out {
-            timed_out = self.freed.wait_until(&mut line, deadline).timed_out();
+        loop {
+            let timed_out = self.freed.wait_until(&mut line, deadline).timed_out();
+            if line.enter_after_sleep() {
+                line.sleepers -= 1;
+                return Some(Turn(self));
+            }
+            if timed_out {
+                line.sleepers -= 1;
+                return None;
+            }
         }
-        line.sleepers -= 1;
-        if line.taken {
-            return None;
-        }
-        line.overtaking_until = Instant::now() + OVERTAKING;
-        Some(self.take(line))
     }
 
     /// As [`enter`](Self::enter), for a future on a Tokio runtime with time.
     #[cfg(feature = "async")]
     pub(crate) async fn enter_async(&self) -> Option<Turn<'_>> {
         let line = self.line.as_ref()?;
-        if let Some(turn) = self.enter_at_once(line) {
-            return Some(turn);
-        }
-        let sleeper = Sleeper::new(line);
-        let waiting = async {
+        let Some(sleeper) = self.enter_or_sleep(line) else { return Some(Turn(self)) };
+        let woken = async {
             loop {
-                let freed = self.freed_async.notified();
-                if let Some(turn) = self.enter_after_sleep(sleeper.0) {
-                    return turn;
+                self.freed_async.notified().await;
+                if line.lock().enter_after_sleep() {
+                    return Turn(self);
                 }
-                freed.await;
             }
         };
         // An error means that the patience is over.
-        tokio::time::timeout(self.patience, waiting).await.ok()
+        let turn = tokio::time::timeout(self.patience, woken).await.ok();
+        drop(sleeper);
+        turn
     }
 
+    /// The turn, at once; or a place among the sleepers. Both under one lock, so that no turn ends in between unnoticed.
     #[cfg(feature = "async")]
-    fn enter_at_once<'g>(&'g self, line: &'g Mutex<Line>) -> Option<Turn<'g>> {
-        let line = line.lock();
-        line.may_enter().then(|| self.take(line))
-    }
-
-    #[cfg(feature = "async")]
-    fn enter_after_sleep<'g>(&'g self, line: &'g Mutex<Line>) -> Option<Turn<'g>> {
+    fn enter_or_sleep<'g>(&'g self, line: &'g Mutex<Line>) -> Option<Sleeper<'g>> {
         let mut line = line.lock();
-        if line.taken {
+        if line.enter_at_once() {
             return None;
         }
-        line.overtaking_until = Instant::now() + OVERTAKING;
-        Some(self.take(line))
+        line.sleepers += 1;
+        Some(Sleeper(self))
     }
 
-    fn take(&self, mut line: MutexGuard<'_, Line>) -> Turn<'_> {
-        line.taken = true;
-        Turn(self)
+    /// Wakes one sleeper of each kind; who comes late sleeps on.
+    fn wake_sleepers(&self) {
+        self.freed.notify_one();
+        self.freed_async.notify_one();
     }
 }
 
 impl Line {
-    fn may_enter(&self) -> bool {
-        !self.taken && (self.sleepers == 0 || Instant::now() < self.overtaking_until)
+    fn enter_at_once(&mut self) -> bool {
+        let free = !self.taken;
+        self.taken = true;
+        free
+    }
+
+    fn enter_after_sleep(&mut self) -> bool {
+        let mine = std::mem::take(&mut self.handed) || !self.taken;
+        if mine {
+            self.taken = true;
+            self.overtaking_until = Instant::now() + OVERTAKING;
+        }
+        mine
     }
 }
 
 /// One future that waits, counted until it is dropped.
 #[cfg(feature = "async")]
-struct Sleeper<'g>(&'g Mutex<Line>);
-
-#[cfg(feature = "async")]
-impl<'g> Sleeper<'g> {
-    fn new(line: &'g Mutex<Line>) -> Self {
-        line.lock().sleepers += 1;
-        Self(line)
-    }
-}
+struct Sleeper<'g>(&'g WriteGate);
 
 #[cfg(feature = "async")]
 impl Drop for Sleeper<'_> {
     fn drop(&mut self) {
-        self.0.lock().sleepers -= 1;
+        let Some(line) = &self.0.line else { return };
+        let mut line = line.lock();
+        line.sleepers -= 1;
+        // It may have been woken for a turn it does not take any more.
+        if line.handed && line.sleepers == 0 {
+            (line.handed, line.taken) = (false, false);
+        } else if line.handed {
+            self.0.wake_sleepers();
+        }
     }
 }
 
@@ -139,11 +147,67 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let Some(line) = &self.0.line else { return };
         let mut line = line.lock();
-        line.taken = false;
-        // One of each kind is woken; who comes late sleeps on.
-        if line.sleepers > 0 {
-            self.0.freed.notify_one();
-            self.0.freed_async.notify_one();
+        if line.sleepers == 0 {
+            line.taken = false;
+            return;
         }
+        // Who sleeps gets the turn as soon as overtaking is over; until then it is there for who comes first.
+        let overtaking = Instant::now() < line.overtaking_until;
+        (line.taken, line.handed) = (!overtaking, !overtaking);
+        self.0.wake_sleepers();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleeper_gets_its_turn_though_somebody_always_comes_back_at_once() {
+        let gate = WriteGate::new(Kind::Sqlite, Duration::from_secs(60));
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let first = gate.enter();
+            scope.spawn(|| {
+                assert!(gate.enter().is_some(), "the sleeper was never let in");
+                done.store(true, std::sync::atomic::Ordering::SeqCst);
+            });
+            while gate.line.as_ref().is_none_or(|line| line.lock().sleepers == 0) {
+                std::thread::yield_now();
+            }
+            drop(first);
+            while !done.load(std::sync::atomic::Ordering::SeqCst) {
+                drop(gate.enter());
+            }
+        });
+    }
+
+    #[test]
+    fn a_sleeper_whose_patience_is_over_leaves_the_line_in_order() {
+        let gate = WriteGate::new(Kind::Sqlite, Duration::from_millis(1));
+        let held = gate.enter();
+        assert!(held.is_some() && gate.enter().is_none());
+        drop(held);
+        assert!(gate.enter().is_some());
+        assert!(WriteGate::new(Kind::Postgres, Duration::ZERO).enter().is_none(), "nobody waits elsewhere");
+    }
+
+    #[cfg(feature = "async")]
+    #[test]
+    fn a_future_given_up_while_it_sleeps_holds_up_nobody() {
+        use futures_util::FutureExt;
+
+        let gate = WriteGate::new(Kind::Sqlite, Duration::from_secs(60));
+        tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(async {
+            let held = gate.enter();
+            let mut given_up = Box::pin(gate.enter_async());
+            assert!(given_up.as_mut().now_or_never().is_none());
+            let mut waiting = Box::pin(gate.enter_async());
+            assert!(waiting.as_mut().now_or_never().is_none());
+            drop(held);
+            // It has been told, and does not come.
+            drop(given_up);
+            assert!(waiting.await.is_some());
+        });
     }
 }

@@ -1,5 +1,5 @@
 //! Processes on one PostgreSQL wake one another: rows another process left are started without waiting for the next look.
-#![cfg(feature = "async-postgres")]
+#![cfg(all(feature = "async-postgres", feature = "postgres"))]
 
 use std::time::Duration;
 
