@@ -11,7 +11,7 @@ use diesel::result::QueryResult;
 
 use crate::blocking_connection::BlockingConnection;
 use crate::connection::{RunStatement, TaskConnection};
-use crate::pool::SetUp;
+use crate::set_up::SetUp;
 use crate::world::now;
 
 /// A connection that a thread of the runtime can call.

@@ -217,6 +217,16 @@ macro_rules! run_statement {
 }
 pub(crate) use run_statement;
 
+/// What a call on a connection of type `C` gives: `T` itself on Diesel's own connections, a future of it on diesel-async's.
+pub type Answer<'a, C, T> = <<C as TaskConnection>::World as World>::Answer<'a, T>;
+
+/// Makes the answer of `C`'s world.
+pub(crate) fn answer<'a, C: TaskConnection, T: Send + 'a>(
+    future: impl Future<Output = T> + Send + 'a,
+) -> Answer<'a, C, T> {
+    C::World::answer(future)
+}
+
 /// What the transaction helpers take: a connection, or a pooled one.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no connection the outbox can use",

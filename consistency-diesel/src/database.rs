@@ -14,9 +14,10 @@ use crate::carrier::{Carrier, CarrierManager};
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::migrations;
+use crate::open::{Open, without_password};
 use crate::own_transactions::OwnTransactions;
-use crate::pool::{Connections, OWN_CONNECTIONS, SetUp};
-use crate::source::{Open, without_password};
+use crate::pool::{Connections, OWN_CONNECTIONS};
+use crate::set_up::SetUp;
 use crate::store::DieselStore;
 use crate::write_gate::WriteGate;
 

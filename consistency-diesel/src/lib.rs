@@ -43,6 +43,7 @@ pub mod migrations;
 mod notify;
 #[cfg(feature = "async-postgres")]
 mod notify;
+mod open;
 mod operations;
 pub mod outbox;
 mod own_transactions;
@@ -50,6 +51,7 @@ mod pool;
 mod proof;
 mod rows;
 mod savepoint;
+mod set_up;
 pub mod source;
 mod statement;
 mod store;

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinError;
 
 use crate::builder::OutboxBuilder;
-use crate::connection::{AsTaskConnection, TaskConnection};
+use crate::connection::{Answer, AsTaskConnection, TaskConnection, answer};
 use crate::dialect::Kind;
 use crate::error::{TransactionError, refused};
 use crate::insert::{Lessor, insert_keyed};
@@ -23,7 +23,6 @@ use crate::proof;
 use crate::source::Source;
 use crate::test_outbox::{TestOutboxBuilder, TestRun};
 use crate::transaction::Opening;
-use crate::world::{Answer, answer};
 use crate::write_gate::WriteGate;
 
 /// A handle on the outbox of one database. Cheap to clone; keep one for the life of the application.

@@ -117,7 +117,7 @@ mod asynchronous {
 
     use super::OwnTransactions;
     use crate::async_connection::AsyncTaskConnection;
-    use crate::pool::SetUp;
+    use crate::set_up::SetUp;
     use crate::statement::Statement;
     use crate::transaction::{self, Opening};
     use crate::write_gate::WriteGate;

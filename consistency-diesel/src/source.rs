@@ -1,18 +1,12 @@
 //! Where the outbox's table is: a URL or a second pool, told apart once and hidden behind one trait afterwards.
 
-use std::sync::Arc;
-
 use consistency_core::error::Problem;
-use consistency_core::settings::Settings;
-use consistency_core::store::Store;
-use consistency_core::task::NeededType;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 use diesel::r2d2::{ConnectionManager, Pool};
 
-use crate::dialect::Kind;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 use crate::given_pool::GivenPool;
-use crate::write_gate::WriteGate;
+use crate::open::{Open, without_password};
 
 /// The database of an outbox. Made from a URL (`sqlite://FILE`, `postgres://..`, `mysql://..`) or an r2d2 pool.
 pub struct Source(Result<Box<dyn Open>, Problem>);
@@ -31,20 +25,6 @@ impl Source {
     pub(crate) fn resolve(&self) -> Result<&dyn Open, Problem> {
         self.0.as_deref().map_err(Clone::clone)
     }
-}
-
-/// Opens the database, whichever it is.
-pub(crate) trait Open: Send + Sync {
-    /// Which database.
-    fn kind(&self) -> Kind;
-    /// Its address, when it was made from one.
-    fn url(&self) -> Option<&str>;
-    /// The connection types its `#[tx]` tasks can have.
-    fn connections(&self) -> Vec<NeededType>;
-    /// Connects once, migrates if asked to, and checks the table. Call it on a thread that may block.
-    fn prepare(&self, settings: &Settings, migrate: bool) -> Result<(), Problem>;
-    /// The store. No connection is opened yet.
-    fn store(&self, settings: &Settings, gate: Arc<WriteGate>) -> Arc<dyn Store>;
 }
 
 impl From<&str> for Source {
@@ -133,16 +113,4 @@ fn not_built_in(url: &str, feature: &str) -> Result<Box<dyn Open>, Problem> {
         "this build has no driver for `{}`; add the feature `{feature}` to `consistency-diesel`",
         without_password(url)
     )))
-}
-
-/// The address as it may stand in a message.
-pub(crate) fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    match rest.rsplit_once('@') {
-        Some((user, host)) => {
-            let user = user.split_once(':').map_or(user, |(name, _)| name);
-            format!("{scheme}://{user}@{host}")
-        }
-        None => url.to_owned(),
-    }
 }

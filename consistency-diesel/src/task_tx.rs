@@ -5,11 +5,10 @@ use consistency_core::enqueue::{Accepted, EnqueueScope, Receipt};
 use consistency_core::task::{TransactionParameter, TxParts};
 use diesel::result::QueryResult;
 
-use crate::connection::TaskConnection;
+use crate::connection::{Answer, TaskConnection, answer};
 use crate::error::refused;
 use crate::insert::{Lessor, insert_keyed};
 use crate::proof;
-use crate::world::{Answer, answer};
 
 /// A connection inside an open transaction of the outbox.
 ///

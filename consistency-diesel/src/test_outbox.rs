@@ -21,11 +21,10 @@ use consistency_core::store::{ClaimRequest, ClaimedTask, TransactionOutcome};
 use consistency_core::task::{Attempt, Body, NeededType, Task, TaskDefinition, TxBody, tx_body};
 use diesel::result::QueryResult;
 
-use crate::connection::{AsTaskConnection, TaskConnection};
+use crate::connection::{Answer, AsTaskConnection, TaskConnection, answer};
 use crate::operations;
 use crate::outbox::{Outbox, Role};
 use crate::transaction::{self, Opening};
-use crate::world::{Answer, answer};
 use crate::write_gate::WriteGate;
 
 /// The node name rows of a test run carry while they run.

@@ -6,8 +6,6 @@ use std::task::{Context, Poll, Waker};
 
 use consistency_core::task::{Asynchronous, Blocking};
 
-use crate::connection::TaskConnection;
-
 /// One of the two worlds. Sealed.
 pub trait World: sealed::Sealed + Sized + 'static {
     /// What a call gives: its result where it blocks, a future of it to `.await` where it does not.
@@ -21,16 +19,6 @@ pub trait World: sealed::Sealed + Sized + 'static {
     /// The answer that `future` computes.
     #[doc(hidden)]
     fn answer<'a, T: Send + 'a>(future: impl Future<Output = T> + Send + 'a) -> Self::Answer<'a, T>;
-}
-
-/// What a call on a connection of type `C` gives: `T` itself on Diesel's own connections, a future of it on diesel-async's.
-pub type Answer<'a, C, T> = <<C as TaskConnection>::World as World>::Answer<'a, T>;
-
-/// Makes the answer of `C`'s world.
-pub(crate) fn answer<'a, C: TaskConnection, T: Send + 'a>(
-    future: impl Future<Output = T> + Send + 'a,
-) -> Answer<'a, C, T> {
-    C::World::answer(future)
 }
 
 impl World for Blocking {
