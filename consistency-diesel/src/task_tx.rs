@@ -14,8 +14,9 @@ use crate::proof;
 ///
 /// It **is** a connection of its world. On Diesel's own connections: `query.execute(tx)`, `tx.transaction(|tx| ..)`, and, by
 /// deref, every function that takes `&mut PgConnection` (or the like). On those of diesel-async: `query.execute(tx).await`,
-/// `tx.transaction(async |tx| ..).await`, and every function generic over `AsyncConnection`; one that takes
-/// `&mut AsyncPgConnection` is given [`tx.connection()`](TaskTx::connection).
+/// `tx.transaction(async |tx| ..).await`, and every function generic over `AsyncConnection` (one that opens savepoints by
+/// itself must box its future, as with diesel-async alone); one that takes `&mut AsyncPgConnection` is given
+/// [`tx.connection()`](TaskTx::connection).
 ///
 /// What is enqueued is stored with the transaction or not at all; a savepoint that is rolled back drops exactly the calls
 /// enqueued inside it. Savepoints set with SQL of your own, or on the connection inside, are not seen.
