@@ -1,6 +1,5 @@
 //! From settings to a running outbox: everything is checked, in one error, before anything starts.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,11 +12,10 @@ use consistency_core::registry::Registry;
 use consistency_core::runtime::{Parts, Runtime};
 use consistency_core::settings::Settings;
 use consistency_core::task::{Task, TaskDefinition};
-use tokio::runtime::Handle;
 
 use crate::dialect::Kind;
 use crate::notify::Notifications;
-use crate::outbox::{Outbox, Role, apart};
+use crate::outbox::{Outbox, Role, apart, on_plain_thread};
 use crate::source::Source;
 use crate::write_gate::WriteGate;
 
@@ -221,13 +219,7 @@ impl OutboxBuilder {
     /// # Errors
     /// As [`start`](Self::start).
     pub fn start_blocking(self) -> Result<Outbox, StartError> {
-        let Ok(around) = Handle::try_current() else { return self.start_here() };
-        // The runtime's own connections may be asynchronous: a thread that drives futures cannot wait for them.
-        let start = || {
-            let _context = around.enter();
-            self.start_here()
-        };
-        std::thread::scope(|scope| scope.spawn(start).join()).unwrap_or_else(|panic| resume_unwind(panic))
+        on_plain_thread(|| self.start_here())
     }
 
     fn start_here(self) -> Result<Outbox, StartError> {

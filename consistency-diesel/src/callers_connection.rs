@@ -10,6 +10,8 @@ use consistency_core::task::{NeededType, TxBody};
 use diesel::connection::TransactionManagerStatus;
 
 use crate::connection::TaskConnection;
+#[cfg(feature = "async")]
+use crate::dialect::Kind;
 use crate::transaction::{self, Opening};
 
 /// The connection that has just committed the row.
@@ -34,8 +36,13 @@ impl<C: TaskConnection> CallersConnection<'_, C> {
         if C::MISTAKES_ANSWERS || self.conn.open_depth().is_some() {
             return;
         }
-        let ended = tokio::time::timeout(self.opening.busy_wait, self.conn.run_batch("ROLLBACK")).await;
-        if matches!(ended, Ok(Ok(()))) && !self.conn.is_cut_off() {
+        let over = match tokio::time::timeout(self.opening.busy_wait, self.conn.run_batch("ROLLBACK")).await {
+            Ok(Ok(())) => true,
+            // Rolled back already, when the attempt was dropped.
+            Ok(Err(error)) => C::DIALECT.kind == Kind::Sqlite && error.to_string().contains("no transaction is active"),
+            Err(_) => false,
+        };
+        if over && !self.conn.is_cut_off() {
             *self.conn.transaction_status() = TransactionManagerStatus::default();
         }
     }

@@ -1,5 +1,6 @@
 //! The outbox as applications hold it: transactions that enqueue, questions about tasks, and the end.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,15 +100,15 @@ impl Outbox {
     /// When the database cannot be asked.
     pub async fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
         let (outbox, task_id) = (self.clone(), task_id.to_owned());
-        apart(move || outbox.status_blocking(&task_id)).await.unwrap_or_else(|error| Err(interrupted(error)))
+        apart(move || outbox.store()?.status(&task_id)).await.unwrap_or_else(|error| Err(interrupted(error)))
     }
 
-    /// As [`status`](Self::status), from code that is not `async`. Do not call it on a thread that drives a Tokio runtime.
+    /// As [`status`](Self::status), from code that is not `async`; in a future it would hold up its thread.
     ///
     /// # Errors
     /// As [`status`](Self::status).
     pub fn status_blocking(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
-        self.store()?.status(task_id)
+        on_plain_thread(|| self.store()?.status(task_id))
     }
 
     /// Deletes at most `limit` finished rows (succeeded, cancelled, skipped) that last changed longer than `older_than` ago;
@@ -117,15 +118,15 @@ impl Outbox {
     /// When the database cannot be asked; call it again.
     pub async fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {
         let outbox = self.clone();
-        apart(move || outbox.prune_blocking(older_than, limit)).await.unwrap_or_else(|error| Err(interrupted(error)))
+        apart(move || outbox.store()?.prune(older_than, limit)).await.unwrap_or_else(|error| Err(interrupted(error)))
     }
 
-    /// As [`prune`](Self::prune), from code that is not `async`. Do not call it on a thread that drives a Tokio runtime.
+    /// As [`prune`](Self::prune), from code that is not `async`; in a future it would hold up its thread.
     ///
     /// # Errors
     /// As [`prune`](Self::prune).
     pub fn prune_blocking(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {
-        self.store()?.prune(older_than, limit)
+        on_plain_thread(|| self.store()?.prune(older_than, limit))
     }
 
     /// The bodies under way in this process.
@@ -218,6 +219,17 @@ pub(crate) async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + '
         Ok(runtime) => runtime.spawn_blocking(work).await,
         Err(_) => Ok(work()),
     }
+}
+
+/// Runs blocking `work` to its end on this thread; inside a Tokio runtime on a thread of its own, with that runtime around it,
+/// for the runtime's own connections may be asynchronous, and a thread that drives futures cannot wait for them.
+pub(crate) fn on_plain_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let Ok(around) = Handle::try_current() else { return work() };
+    let work = || {
+        let _context = around.enter();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn interrupted(error: JoinError) -> StoreError {

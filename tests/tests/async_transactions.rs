@@ -4,6 +4,7 @@
 #![cfg(feature = "async")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use consistency_core::state::State;
 use consistency_diesel::async_prelude::*;
@@ -74,5 +75,14 @@ for_each_async_database! {
         stage.run_async::<Conn>(write(1, "bolt")).await;
         assert_eq!(stage.names(), ["bolt"]);
         assert_eq!(database.count("consistency_task", "state = 2"), 1);
+    }
+
+    async fn questions_are_answered_awaited_and_in_the_middle_of_a_future(database: &Database) {
+        let stage = Stage::on(database);
+        let task_id = stage.run_async::<Conn>(note("asked for".to_owned())).await;
+        let awaited = stage.outbox.status(&task_id).await.unwrap().unwrap();
+        assert_eq!((awaited.state, Some(awaited.clone())), (State::Succeeded, stage.outbox.status_blocking(&task_id).unwrap()));
+        assert_eq!(stage.outbox.prune_blocking(Duration::from_secs(3600), 10).unwrap(), 0);
+        assert_eq!(stage.outbox.prune(Duration::ZERO, 10).await.unwrap(), 1);
     }
 }
