@@ -137,7 +137,7 @@ async fn a_start_that_cannot_be_is_one_sentence_and_exit_code_2() {
     let nobody = "postgres://nobody@127.0.0.1:9/nothing";
     for (arguments, sentence) in [
         (vec!["--database-url", nobody], "the database does not answer"),
-        (vec!["--database-url", "mysql://root@localhost/shop"], "async-mysql"),
+        (vec!["--database-url", "oracle://root@localhost/shop"], "is not understood"),
         (vec!["--database-url", nobody, "--shipper", "by post"], "the shipper `by post` is no address"),
         (vec!["--database-url", nobody, "--listen", "nowhere"], ""),
     ] {
