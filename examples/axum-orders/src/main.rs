@@ -64,6 +64,7 @@ fn trace_to_standard_error() -> Result<()> {
         .with_default_directive(LevelFilter::INFO.into())
         .from_env()
         .context("RUST_LOG is not understood")?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Plain text whoever reads it, and whichever features other crates of a build ask for.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     Ok(())
 }
