@@ -1,4 +1,4 @@
-//! What scenarios in the async form need beside [`Stage`](crate::stage::Stage): Tokio runtimes, connections of diesel-async,
+//! What scenarios in the async form need beside [`Stage`]: Tokio runtimes, connections of diesel-async,
 //! commits on them, and words between bodies and tests that nobody blocks for.
 
 use std::sync::Arc;
