@@ -261,7 +261,7 @@ impl<C: TaskConnection> Joined<'_, C> {
     /// `.await` the answer.
     ///
     /// # Errors
-    /// As [`TaskTx::enqueue`].
+    /// As [`TaskTx::enqueue`](crate::task_tx::TaskTx::enqueue).
     pub fn enqueue(&mut self, call: Call) -> Answer<'_, C, QueryResult<Receipt>> {
         answer::<C, _>(async move {
             let row = self.outbox.hand_off().rules().check(call).map_err(refused)?;
