@@ -1,6 +1,7 @@
 //! Arguments on their way into the row and back: a JSON object keyed by parameter name.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,7 +25,6 @@ pub trait Storable: Serialize + DeserializeOwned {}
 impl<T: Serialize + DeserializeOwned> Storable for T {}
 
 /// Collects the arguments of one call; the first error is kept and reported when the call is enqueued.
-#[derive(Debug)]
 pub struct ArgumentEncoder {
     definition: &'static TaskDefinition,
     json: String,
@@ -57,11 +57,12 @@ impl ArgumentEncoder {
                 self.json.push_str(&text);
             }
             Err(error) => {
-                self.error = Some(EnqueueError::Unserializable {
-                    task: self.definition.name,
-                    parameter,
-                    reason: error.to_string(),
-                });
+                let reason = if self.definition.sensitive.contains(&parameter) {
+                    "the serializer's reason may quote it, and the parameter is sensitive".to_owned()
+                } else {
+                    error.to_string()
+                };
+                self.error = Some(EnqueueError::Unserializable { task: self.definition.name, parameter, reason });
             }
         }
     }
@@ -77,14 +78,34 @@ impl ArgumentEncoder {
     }
 }
 
+impl fmt::Debug for ArgumentEncoder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ArgumentEncoder({})", self.definition.name)
+    }
+}
+
 /// Takes the stored arguments of one row apart again.
-#[derive(Debug)]
 pub struct ArgumentDecoder<'a> {
     fields: BTreeMap<String, &'a RawValue>,
+    sensitive: &'a [&'a str],
+}
+
+impl fmt::Debug for ArgumentDecoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ArgumentDecoder({:?})", self.fields.keys())
+    }
 }
 
 #[derive(Deserialize)]
 struct Fields<'a>(#[serde(borrow)] BTreeMap<String, &'a RawValue>);
+
+/// The stored text of every argument, by parameter name.
+///
+/// # Errors
+/// When the text is no JSON object; the message may quote it.
+pub(crate) fn fields(stored: &str) -> serde_json::Result<BTreeMap<String, &RawValue>> {
+    serde_json::from_str::<Fields<'_>>(stored).map(|Fields(fields)| fields)
+}
 
 impl<'a> ArgumentDecoder<'a> {
     /// Reads the stored text.
@@ -92,22 +113,43 @@ impl<'a> ArgumentDecoder<'a> {
     /// # Errors
     /// A permanent error when it is no JSON object.
     pub fn new(stored: &'a str) -> Result<Self, TaskError> {
-        match serde_json::from_str::<Fields<'a>>(stored) {
-            Ok(Fields(fields)) => Ok(Self { fields }),
-            Err(error) => Err(undecodable(format!("`task_parameter` is not a JSON object: {error}"))),
+        Self::guarding(stored, &[])
+    }
+
+    /// As [`new`](Self::new), for a task whose parameters `sensitive` no error may quote.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn guarding(stored: &'a str, sensitive: &'a [&'a str]) -> Result<Self, TaskError> {
+        match fields(stored) {
+            Ok(fields) => Ok(Self { fields, sensitive }),
+            // Nobody knows what is whose in it.
+            Err(_) if !sensitive.is_empty() => {
+                Err(undecodable("`task_parameter` is not a JSON object: a parameter is sensitive, so it is not quoted"))
+            }
+            Err(error) => Err(undecodable(&format!("`task_parameter` is not a JSON object: {error}"))),
         }
     }
 
     /// Takes the argument of `parameter`; an absent one is read as `null`, so that `Option` parameters may be added.
     ///
     /// # Errors
-    /// A permanent error naming the parameter when it is absent or of another type.
+    /// A permanent error naming the parameter when it is absent or of another type. That of a sensitive one names the type that
+    /// was expected and quotes nothing.
     pub fn take<T: DeserializeOwned>(&mut self, parameter: &str) -> Result<T, TaskError> {
         match self.fields.remove(parameter) {
-            Some(raw) => serde_json::from_str(raw.get())
-                .map_err(|error| undecodable(format!("parameter `{parameter}`: {error}"))),
+            Some(raw) => serde_json::from_str(raw.get()).map_err(|error| {
+                if self.sensitive.contains(&parameter) {
+                    let expected = std::any::type_name::<T>();
+                    undecodable(&format!(
+                        "parameter `{parameter}`: expected {expected}; it is sensitive, so it is not quoted"
+                    ))
+                } else {
+                    undecodable(&format!("parameter `{parameter}`: {error}"))
+                }
+            }),
             None => {
-                serde_json::from_str("null").map_err(|_| undecodable(format!("parameter `{parameter}` is missing")))
+                serde_json::from_str("null").map_err(|_| undecodable(&format!("parameter `{parameter}` is missing")))
             }
         }
     }
@@ -135,7 +177,7 @@ impl<'a> ArgumentDecoder<'a> {
     }
 }
 
-fn undecodable(reason: String) -> TaskError {
+fn undecodable(reason: &str) -> TaskError {
     TaskError::permanent(format!(
         "the stored arguments cannot be decoded: {reason}; correct `task_parameter`, then retry the row as the README shows"
     ))
@@ -159,6 +201,20 @@ mod tests {
     fn a_field_of_a_newer_build_asks_to_be_put_back() {
         let decoder = ArgumentDecoder::new(r#"{"new":1}"#).unwrap();
         assert_eq!(decoder.finish().unwrap_err().verdict(), crate::error::Verdict::Defer);
+    }
+
+    #[test]
+    fn what_is_sensitive_is_not_quoted() {
+        let mut decoder = ArgumentDecoder::guarding(r#"{"card":"4111","order":"one"}"#, &["card"]).unwrap();
+        assert!(!format!("{decoder:?}").contains("4111"));
+        let error = decoder.take::<u64>("card").unwrap_err();
+        let expected = "parameter `card`: expected u64; it is sensitive, so it is not quoted";
+        assert!(error.text().contains(expected) && !error.text().contains("4111"), "{error}");
+        assert!(decoder.take::<u64>("order").unwrap_err().text().contains("\"one\""));
+        for text in ["\"4111\"", "4111", "[4111]", "{\"4111"] {
+            let error = ArgumentDecoder::guarding(text, &["card"]).unwrap_err();
+            assert!(error.text().contains("is not a JSON object") && !error.text().contains("4111"), "{error}");
+        }
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! A call: an annotated function called but not yet stored, and the modifiers it takes.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use crate::error::EnqueueError;
+use crate::sensitive::Shown;
 use crate::task::TaskDefinition;
+use crate::when_dead::WhenDead;
 
 /// An annotated function, called but not yet stored.
 ///
 /// Nothing has run and nothing is stored: hand it to `tx.enqueue(..)` inside `outbox.transaction(..)`, or to
 /// `cx.enqueue(..)` inside a task. It is no future and no result; `.await` and `?` belong on `enqueue` and `transaction`.
+///
+/// `Debug` shows `***` for the arguments of `#[sensitive]` parameters.
 #[must_use = "a call does nothing until it is stored: pass it to `tx.enqueue(..)`"]
-#[derive(Debug)]
 pub struct Call {
     pub(crate) definition: &'static TaskDefinition,
     pub(crate) arguments: Result<String, EnqueueError>,
@@ -20,6 +24,7 @@ pub struct Call {
     pub(crate) priority: Option<u8>,
     pub(crate) queue: Option<String>,
     pub(crate) order_key: Option<String>,
+    pub(crate) when_dead: Option<WhenDead>,
     pub(crate) biz: Option<(String, String)>,
     pub(crate) title: Option<String>,
 }
@@ -33,6 +38,28 @@ pub(crate) enum Start {
     After(Duration),
     /// At this time of the database's clock.
     At(SystemTime),
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sensitive = self.definition.sensitive;
+        let arguments = self.arguments.as_deref().map(|stored| Shown { sensitive, stored });
+        let mut shown = f.debug_struct("Call");
+        shown.field("task", &self.definition.name);
+        match &arguments {
+            Ok(arguments) => shown.field("arguments", arguments),
+            Err(error) => shown.field("arguments", error),
+        };
+        shown
+            .field("start", &self.start)
+            .field("key", &self.key)
+            .field("priority", &self.priority)
+            .field("queue", &self.queue)
+            .field("order_key", &self.order_key)
+            .field("biz", &self.biz)
+            .field("title", &self.title)
+            .finish()
+    }
 }
 
 impl Call {
@@ -50,6 +77,7 @@ impl Call {
             priority: None,
             queue: None,
             order_key: None,
+            when_dead: None,
             biz: None,
             title: None,
         }
@@ -91,9 +119,20 @@ impl Call {
         self
     }
 
-    /// Rows with the same ordering key run one at a time, in the order of their commits; a dead one holds up the rest.
+    /// Rows with the same ordering key run one at a time, in the order of their commits. One that is given up holds up the
+    /// rest, unless [`when_dead`](Self::when_dead) or the task says otherwise.
+    ///
+    /// 1 to 100 characters, no NUL, no white space at either end; anything else is refused when the call is enqueued.
     pub fn ordered_by(mut self, key: impl Into<String>) -> Self {
         self.order_key = Some(key.into());
+        self
+    }
+
+    /// What becomes of the ordering key should this call be given up, instead of what its task says.
+    ///
+    /// Belongs to [`ordered_by`](Self::ordered_by): without it the call is refused when it is enqueued.
+    pub fn when_dead(mut self, policy: WhenDead) -> Self {
+        self.when_dead = Some(policy);
         self
     }
 
@@ -114,7 +153,7 @@ impl Call {
         self.definition.name
     }
 
-    /// The arguments as they will be stored, a JSON object keyed by parameter name.
+    /// The arguments as they will be stored, a JSON object keyed by parameter name, with the values of sensitive ones.
     ///
     /// # Errors
     /// The [`EnqueueError`] that `enqueue` would report when an argument does not serialize.

@@ -7,15 +7,22 @@ use futures_util::FutureExt;
 
 use crate::enqueue::EnqueueScope;
 use crate::error::TaskError;
+use crate::fault::{self, Point};
 use crate::task::{Attempt, BoxFuture, TxFuture, TxParts};
 
 /// Runs an `async` body to its end; a panic is an error.
 pub async fn caught(body: BoxFuture) -> Result<(), TaskError> {
-    AssertUnwindSafe(body).catch_unwind().await.unwrap_or_else(|payload| Err(panicked(payload)))
+    AssertUnwindSafe(between_points(body)).catch_unwind().await.unwrap_or_else(|payload| Err(panicked(payload)))
 }
 
 /// Runs a blocking body to its end; a panic is an error.
 pub fn caught_blocking(body: impl FnOnce() -> Result<(), TaskError>) -> Result<(), TaskError> {
+    let body = || {
+        reach(Point::BeforeRun)?;
+        let outcome = body();
+        reach(Point::AfterRun)?;
+        outcome
+    };
     catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Err(panicked(payload)))
 }
 
@@ -40,13 +47,24 @@ pub async fn caught_async_transactional(
     let TxParts { connection, scope } = parts;
     // The function itself only boxes a future, but it is the user's crate that does it.
     let body = async { run(attempt.clone(), TxParts { connection, scope: &mut *scope }).await };
-    AssertUnwindSafe(body).catch_unwind().await.unwrap_or_else(|payload| Err(panicked(payload)))?;
+    AssertUnwindSafe(between_points(body)).catch_unwind().await.unwrap_or_else(|payload| Err(panicked(payload)))?;
     store_follow_ups(&attempt, scope);
     Ok(())
 }
 
 fn store_follow_ups(attempt: &Attempt, scope: &mut EnqueueScope) {
     scope.store_before_commit(attempt.context.take_follow_ups());
+}
+
+async fn between_points(body: impl Future<Output = Result<(), TaskError>>) -> Result<(), TaskError> {
+    reach(Point::BeforeRun)?;
+    let outcome = body.await;
+    reach(Point::AfterRun)?;
+    outcome
+}
+
+fn reach(point: Point) -> Result<(), TaskError> {
+    fault::reached(point).map_err(TaskError::new)
 }
 
 fn panicked(payload: Box<dyn Any + Send>) -> TaskError {

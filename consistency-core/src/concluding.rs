@@ -5,12 +5,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::context::CancelReason;
-use crate::error::{TaskError, Verdict, clean_error_text};
+use crate::error::{TaskError, Verdict};
+use crate::error_text::clean_error_text;
 use crate::event::{AttemptInfo, Event};
 use crate::executor::Executor;
 use crate::lane::Slot;
 use crate::ledger::RunningAttempt;
+use crate::new_task::NewTask;
 use crate::retry::{Decision, decide};
+use crate::sensitive::Secrets;
 use crate::settler::{Done, Outcome};
 use crate::starting::Started;
 use crate::state::State;
@@ -66,12 +69,11 @@ impl Executor {
                 started.finished();
             }
             TransactionOutcome::NotStarted(error) | TransactionOutcome::RolledBack(error) => {
-                self.events
-                    .emit(Event::StoreTrouble { doing: "run a task in a transaction", error: error.to_string() });
+                let error = self.clean(&started.running.task, &error.to_string());
+                self.events.emit(Event::StoreTrouble { doing: "run a task in a transaction", error });
                 if started.running.gate.take() {
-                    let mut settlement = started.running.task.released();
-                    settlement.due_in = Some(self.settings.poll_interval);
-                    self.put_back(settlement, "its transaction could not be opened or committed", started.done.clone());
+                    let why = "its transaction could not be opened or committed";
+                    self.put_back(self.for_later(&started.running.task), why, started.done.clone());
                     self.ledger.end(lease);
                 } else {
                     started.finished();
@@ -95,17 +97,34 @@ impl Executor {
         if interrupted && reason == Some(CancelReason::Shutdown) {
             self.put_back(task.released(), "stopped by the shutdown", done);
         } else {
-            let decision = decide(&outcome, task.attempt(), &task.policy(), rand::random_range(0.0..=1.0));
-            let follow_ups = if decision == Decision::Succeed { follow_ups } else { Vec::new() };
-            let error = outcome.err().map(|error| clean_error_text(error.text(), self.settings.max_error_bytes));
-            let mut settlement = task.settled(decision, error, follow_ups);
+            let mut settlement = self.settlement(task, outcome, follow_ups);
             if settlement.state == State::Failed && reason == Some(CancelReason::Requested) {
                 settlement.state = State::Cancelled;
             }
-            self.submit(Outcome { settlement, attempt: Some(info(task)), took, reason: "", done });
+            let task = Some(Arc::clone(task));
+            self.submit(Outcome { settlement, task, took, reason: "", done });
         }
         // Only now: a shutdown that finds no body under way ends the settler.
         self.ledger.end(task.lease);
+    }
+
+    /// An error text of this row as it may be stored and reported.
+    fn clean(&self, task: &ClaimedTask, text: &str) -> String {
+        let sensitive = self.registry.find(&task.method_name).map_or(&[][..], |definition| definition.sensitive);
+        clean_error_text(text, self.settings.max_error_bytes, &Secrets::of(sensitive, &task.task_parameter))
+    }
+
+    /// What is written when an attempt has ended with `outcome`.
+    pub(crate) fn settlement(
+        &self,
+        task: &ClaimedTask,
+        outcome: Result<(), TaskError>,
+        follow_ups: Vec<NewTask>,
+    ) -> Settlement {
+        let decision = decide(&outcome, task.attempt(), &task.policy(), rand::random_range(0.0..=1.0));
+        let follow_ups = if decision == Decision::Succeed { follow_ups } else { Vec::new() };
+        let error = outcome.err().map(|error| self.clean(task, error.text()));
+        task.settled(decision, error, follow_ups)
     }
 
     /// Puts a row back that was not started.
@@ -113,9 +132,26 @@ impl Executor {
         self.put_back(task.released(), reason, None);
     }
 
+    /// Puts a row back whose transaction the database does not begin; it is due again a little later.
+    pub(crate) fn put_back_for_later(&self, task: &ClaimedTask, reason: &'static str) {
+        self.put_back(self.for_later(task), reason, None);
+        self.ledger.end(task.lease);
+    }
+
+    fn for_later(&self, task: &ClaimedTask) -> Settlement {
+        Settlement { due_in: Some(self.settings.poll_interval), ..task.released() }
+    }
+
+    /// Writes that a row cannot be run, and why. Only a person can mend it.
+    pub(crate) fn give_up(&self, task: ClaimedTask, why: &str, done: Option<Arc<Done>>) {
+        let error = self.clean(&task, why);
+        let settlement = task.settled(Decision::GiveUp, Some(error), Vec::new());
+        self.submit(Outcome { settlement, task: Some(Arc::new(task)), took: Duration::ZERO, reason: "", done });
+    }
+
     /// Writes that a row is let go of without an attempt.
     pub(crate) fn put_back(&self, settlement: Settlement, reason: &'static str, done: Option<Arc<Done>>) {
-        self.submit(Outcome { settlement, attempt: None, took: Duration::ZERO, reason, done });
+        self.submit(Outcome { settlement, task: None, took: Duration::ZERO, reason, done });
     }
 
     fn submit(&self, outcome: Outcome) {

@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clock::Clock;
 use crate::dispatch::HandOff;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::executor::Executor;
+use crate::fault::{self, Point};
 use crate::lane::{Held, Lane};
 use crate::ledger::Lease;
 use crate::pause::Pause;
 use crate::polling::Pace;
 use crate::signal::Signal;
-use crate::store::{ClaimRequest, Head};
+use crate::store::{ClaimRequest, Head, Outlook};
 
 /// Most rows one rescue statement takes.
 const RESCUE_BATCH: usize = 200;
@@ -22,6 +24,8 @@ const UNSETTLED_MAX: usize = 20_000;
 /// How often rows of unknown names are looked for, and how many names are reported.
 const UNKNOWN_NAMES_EVERY: Duration = Duration::from_secs(60);
 const UNKNOWN_NAMES_MAX: usize = 10;
+/// What it does, for people.
+const LOOK: &str = "look for due tasks";
 
 /// The polling thread's work.
 pub(crate) struct Dispatcher {
@@ -32,6 +36,7 @@ pub(crate) struct Dispatcher {
     pub(crate) serial_lanes: Vec<Arc<Lane>>,
     pub(crate) wake: Arc<Signal>,
     pub(crate) stopping: Arc<AtomicBool>,
+    pub(crate) clock: Clock,
 }
 
 /// What one look at the table found.
@@ -42,7 +47,9 @@ struct Round {
     claimed: bool,
     /// Rows were left behind although there was room for more.
     again: bool,
-    /// Time until the next row is due.
+    /// Rows were taken, and none was left behind that is due; when the one behind them is due was not seen.
+    hidden: bool,
+    /// Time until the next row is due, or the next lease ends.
     next_due: Option<Duration>,
     /// Due rows were seen that no claim took.
     passed_over: bool,
@@ -57,10 +64,13 @@ impl Dispatcher {
         let mut next_unknown = Instant::now();
         let mut trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
         while !self.stopping.load(Ordering::Acquire) {
-            let round = self.rescue(&mut pace).and_then(|()| self.round(&names));
-            let wait = match round {
+            self.clock.observe();
+            let wait = match self.round(&names, &mut pace) {
                 Ok(round) => {
                     trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
+                    if round.looked {
+                        self.executor.is_well(LOOK);
+                    }
                     self.executor.passed_over.store(round.passed_over, Ordering::Relaxed);
                     if round.passed_over && Instant::now() >= next_unknown {
                         next_unknown = Instant::now() + UNKNOWN_NAMES_EVERY;
@@ -69,9 +79,7 @@ impl Dispatcher {
                     next_wait(&mut pace, &round)
                 }
                 Err(error) => {
-                    self.executor
-                        .events
-                        .emit(Event::StoreTrouble { doing: "look for due tasks", error: error.to_string() });
+                    self.executor.met_trouble(LOOK, &error);
                     trouble.next_length()
                 }
             };
@@ -81,19 +89,34 @@ impl Dispatcher {
         }
     }
 
-    /// Takes rows back whose lease has ended, where that is due. It goes with a look, which finds what it took back.
-    fn rescue(&self, pace: &mut Pace) -> Result<(), StoreError> {
-        if !pace.rescue_is_due(Instant::now()) {
-            return Ok(());
+    /// Takes rows back whose lease has ended; whether there were any.
+    fn rescue(&self, pace: &mut Pace) -> Result<bool, StoreError> {
+        self.try_to_rescue(pace).or_else(|error| self.pass_over(error, pace))
+    }
+
+    /// A rescue the database refuses for good must not keep due rows from being claimed.
+    fn pass_over(&self, error: StoreError, pace: &mut Pace) -> Result<bool, StoreError> {
+        if error.is_transient() {
+            return Err(error);
         }
+        pace.leases_seen(Instant::now());
+        let doing = "take back rows whose lease has ended";
+        self.executor.events.emit(Event::StoreTrouble { doing, error: error.to_string() });
+        Ok(false)
+    }
+
+    fn try_to_rescue(&self, pace: &mut Pace) -> Result<bool, StoreError> {
         let settings = &self.executor.settings;
+        if !self.clock.is_steady() {
+            return Ok(false);
+        }
         self.executor.renew_overdue_leases();
+        let mut found = false;
         loop {
-            let rescued = self.executor.store.rescue(settings.crash_budget, RESCUE_BATCH)?;
+            let rescue = || self.executor.store.rescue(settings.crash_budget, RESCUE_BATCH);
+            let rescued = fault::around(Point::BeforeRescue, rescue, Point::AfterRescue)?;
             let full = rescued.len() == RESCUE_BATCH;
-            if !rescued.is_empty() {
-                pace.announced();
-            }
+            found |= !rescued.is_empty();
             for row in rescued {
                 self.executor.events.emit(Event::Rescued {
                     id: row.id,
@@ -107,15 +130,35 @@ impl Dispatcher {
                 break;
             }
         }
-        pace.rescued(Instant::now());
-        Ok(())
+        pace.leases_seen(Instant::now());
+        Ok(found)
     }
 
-    fn round(&self, names: &[String]) -> Result<Round, StoreError> {
-        let mut round = Round { looked: false, claimed: false, again: false, next_due: None, passed_over: false };
+    /// Looks at the table, and first takes back what it finds abandoned there.
+    fn look(&self, pace: &mut Pace) -> Result<Outlook, StoreError> {
+        let queues = self.queues();
+        let mut outlook = self.executor.store.look(&queues)?;
+        pace.leases_seen(Instant::now());
+        if outlook.lease_ends_in.is_some_and(|end| end.is_zero()) {
+            if self.rescue(pace)? {
+                pace.announced();
+                outlook = self.executor.store.look(&queues)?;
+            }
+            // What is still there is locked by somebody: no reason to look again at once.
+            outlook.lease_ends_in = outlook.lease_ends_in.filter(|end| !end.is_zero());
+        }
+        Ok(outlook)
+    }
+
+    fn round(&self, names: &[String], pace: &mut Pace) -> Result<Round, StoreError> {
+        let mut round =
+            Round { looked: false, claimed: false, again: false, hidden: false, next_due: None, passed_over: false };
         self.start_waiting();
         let all = || self.lanes.iter().chain(&self.serial_lanes);
         if self.executor.settler.waiting() > UNSETTLED_MAX || all().all(|lane| lane.room() == 0) {
+            if pace.rescue_is_due(Instant::now()) {
+                self.rescue(pace)?;
+            }
             // Whether the table holds more is not known; a freed slot shall wake us to see.
             all().for_each(|lane| lane.set_backlog(true));
             // So that the settler wakes us as well.
@@ -123,9 +166,9 @@ impl Dispatcher {
             round.again = self.executor.settler.waiting() <= UNSETTLED_MAX && all().any(|lane| lane.room() > 0);
             return Ok(round);
         }
-        let queues: Vec<String> = self.lanes.iter().map(|lane| lane.queue().to_owned()).collect();
-        let mut heads = self.executor.store.look(&queues)?;
+        let Outlook { mut heads, lease_ends_in } = self.look(pace)?;
         round.looked = true;
+        round.next_due = lease_ends_in;
         heads.sort_by_key(|head| head.priority);
         for (lanes, serial) in [(&self.lanes, false), (&self.serial_lanes, true)] {
             for lane in lanes {
@@ -133,6 +176,10 @@ impl Dispatcher {
             }
         }
         Ok(round)
+    }
+
+    fn queues(&self) -> Vec<String> {
+        self.lanes.iter().map(|lane| lane.queue().to_owned()).collect()
     }
 
     /// Claims for one lane, best priority first, while there is room.
@@ -166,13 +213,16 @@ impl Dispatcher {
                 serial,
             };
             let sent = Instant::now();
-            let claimed = self.executor.store.claim(&request)?;
+            let claim = || self.executor.store.claim(&request);
+            let claimed = fault::around(Point::BeforeClaim, claim, Point::AfterClaim)?;
             round.claimed |= !claimed.is_empty();
             if claimed.len() == limit {
                 left_behind = true;
                 round.again |= lane.room() > 0;
             } else if claimed.is_empty() {
                 round.passed_over = true;
+            } else {
+                round.hidden = true;
             }
             for task in claimed {
                 let lease = Lease::new(sent, settings.lease);
@@ -196,7 +246,7 @@ impl Dispatcher {
     }
 
     fn report_unknown(&self, names: &[String]) {
-        match self.executor.store.unknown_names(names, UNKNOWN_NAMES_MAX) {
+        match self.executor.store.unknown_names(&self.queues(), names, UNKNOWN_NAMES_MAX) {
             Ok(unknown) if unknown.is_empty() => {}
             Ok(mut unknown) => {
                 unknown.sort();
@@ -211,13 +261,14 @@ impl Dispatcher {
     }
 }
 
-/// The wait after a round; none where it left rows behind that there is room for.
+/// The wait after a round; none where it left rows behind that there is room for, or took those that hid the next one: a look
+/// sees the first row of each queue and priority alone, and a known due time must not wait for the poll interval.
 fn next_wait(pace: &mut Pace, round: &Round) -> Duration {
     let chance = rand::random_range(0.0..=1.0);
     if round.looked {
         pace.looked(round.claimed);
     }
-    if round.again {
+    if round.again || round.hidden {
         pace.announced();
         Duration::ZERO
     } else if round.looked {

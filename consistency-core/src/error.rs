@@ -4,6 +4,11 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
+use crate::error_text::chain_text;
+
+/// Most sources of an error that are asked for a verdict: one whose `source` leads back to itself never ends.
+const LOOKED_THROUGH_MAX: usize = 100_000;
+
 /// An owned error of any type, as task bodies hand it over.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
@@ -80,7 +85,8 @@ impl TaskError {
     pub fn from_error(error: &(dyn StdError + 'static)) -> Self {
         let mut cause = Some(error);
         let mut verdict = Verdict::Retry;
-        while let Some(current) = cause {
+        for _ in 0..LOOKED_THROUGH_MAX {
+            let Some(current) = cause else { break };
             let words = current.downcast_ref::<TaskError>().map(|inner| &inner.words);
             if let Some(words) = words.or_else(|| current.downcast_ref::<Words>()) {
                 verdict = words.verdict;
@@ -96,7 +102,8 @@ impl TaskError {
         self.words.verdict
     }
 
-    /// The text stored in `error_message`: the error's `Display` on the first line, then one `caused by:` line a source.
+    /// What becomes `error_message`: the error's `Display` on the first line, then one `caused by:` line a source, for at most
+    /// 1,000 of them. Values of `#[sensitive]` parameters are still in it; they are left out when it is stored or reported.
     pub fn text(&self) -> &str {
         &self.words.text
     }
@@ -121,38 +128,6 @@ impl StdError for TaskError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         Some(&self.words)
     }
-}
-
-/// Writes an error and its sources, one line each; a source that says the same as the line above is left out.
-fn chain_text(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut last = text.clone();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        let line = source.to_string();
-        if line != last {
-            text.push_str("\ncaused by: ");
-            text.push_str(&line);
-            last = line;
-        }
-        cause = source.source();
-    }
-    text
-}
-
-/// Makes an error text storable: without NUL, which PostgreSQL's `text` refuses, and at most `limit` bytes long.
-pub fn clean_error_text(text: &str, limit: usize) -> String {
-    let mut clean = text.replace('\0', "\u{fffd}");
-    if clean.len() > limit {
-        const MARK: &str = " [cut]";
-        let mut end = limit.saturating_sub(MARK.len());
-        while !clean.is_char_boundary(end) {
-            end -= 1;
-        }
-        clean.truncate(end);
-        clean.push_str(MARK);
-    }
-    clean
 }
 
 /// Why a call was not stored. Nothing of it is in the database, and the caller's transaction is still usable.
@@ -215,6 +190,10 @@ pub enum StoreError {
     /// A passing fault: deadlock, serialization failure, lock timeout, lost connection. Worth another try.
     #[error("{0}")]
     Transient(#[source] BoxError),
+    /// A passing fault as well: somebody holds a lock on a row, and it was waited for long enough. The same call for other rows
+    /// may succeed now.
+    #[error("{0}")]
+    Locked(#[source] BoxError),
     /// The same statement would fail again.
     #[error("{0}")]
     Fatal(#[source] BoxError),
@@ -226,7 +205,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same call may succeed when tried again.
     pub fn is_transient(&self) -> bool {
-        matches!(self, StoreError::Transient(_))
+        matches!(self, StoreError::Transient(_) | StoreError::Locked(_))
     }
 }
 
@@ -366,9 +345,33 @@ mod tests {
     }
 
     #[test]
-    fn stored_text_has_no_nul_and_is_cut_between_characters() {
-        assert_eq!(clean_error_text("a\0b", 100), "a\u{fffd}b");
-        let cut = clean_error_text(&"ä".repeat(100), 65);
-        assert!(cut.len() <= 65 && cut.ends_with("[cut]"), "{cut}");
+    fn a_chain_without_an_end_ends_and_a_deep_one_keeps_its_verdict() {
+        #[derive(Debug)]
+        struct Circle;
+        impl fmt::Display for Circle {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("round")
+            }
+        }
+        impl StdError for Circle {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(self)
+            }
+        }
+        #[derive(Debug)]
+        struct Around(BoxError);
+        impl fmt::Display for Around {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("around")
+            }
+        }
+        impl StdError for Around {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(&*self.0)
+            }
+        }
+        assert_eq!(TaskError::new(Circle).verdict(), Verdict::Retry);
+        let deep = (0..10_000).fold(BoxError::from(TaskError::permanent("over")), |inner, _| Box::new(Around(inner)));
+        assert_eq!(TaskError::new(deep).verdict(), Verdict::Permanent);
     }
 }

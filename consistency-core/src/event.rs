@@ -72,7 +72,8 @@ pub enum Event {
         /// What the database said.
         error: String,
     },
-    /// One settlement can never be written; the row's lease runs out and the rescue takes it.
+    /// The database refuses an outcome for good. The attempt counts as failed, for this reason; where even that is refused, the
+    /// row's lease runs out and the rescue takes it.
     SettleRefused {
         /// The row's primary key.
         id: i64,
@@ -121,6 +122,18 @@ impl Event {
                             duration_ms,
                             error,
                             "task is dead and needs a person"
+                        );
+                    }
+                    State::Skipped => {
+                        tracing::warn!(
+                            node,
+                            id,
+                            task_id,
+                            task = name,
+                            attempt,
+                            duration_ms,
+                            error,
+                            "task is given up and skipped, its ordering key goes on"
                         );
                     }
                     State::Failed => {
@@ -175,7 +188,12 @@ impl Event {
                 tracing::warn!(node, doing, error, "database trouble, trying again")
             }
             Event::SettleRefused { id, error } => {
-                tracing::error!(node, id, error, "outcome cannot be written; the rescue will take the task");
+                tracing::error!(
+                    node,
+                    id,
+                    error,
+                    "outcome cannot be written: the attempt counts as failed, or the rescue will take the task"
+                );
             }
             Event::Stopped { drained, released } => tracing::info!(node, drained, released, "outbox stopped"),
         }

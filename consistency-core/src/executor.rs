@@ -16,6 +16,7 @@ use crate::dispatch::HandOff;
 use crate::enqueue::EnqueueRules;
 use crate::error::{StoreError, TaskError};
 use crate::event::Events;
+use crate::health::Health;
 use crate::inject::InjectedState;
 use crate::lane::{Held, Slot};
 use crate::ledger::Ledger;
@@ -69,6 +70,8 @@ pub struct Executor {
     pub(crate) passed_over_woke: Mutex<Instant>,
     /// When every lease was last renewed.
     pub(crate) renewed: Mutex<Instant>,
+    /// What of the runtime's own work fails.
+    pub(crate) health: Health,
 }
 
 impl Executor {
@@ -233,7 +236,9 @@ impl Executor {
     ) {
         let mut body = tx_body(|parts| {
             let run = || caught_transactional(run, started.attempt.clone(), parts);
-            Box::pin(std::future::ready(self.enter_transaction(started).and_then(|()| run())))
+            let outcome = self.enter_transaction(started).and_then(|()| run());
+            self.leave_body(started);
+            Box::pin(std::future::ready(outcome))
         });
         let outcome = transact.transact(&started.running.task, &mut body).now_or_never();
         let unready = || TransactionOutcome::NotStarted(StoreError::Fatal("a blocking connection had to wait".into()));
@@ -245,6 +250,7 @@ impl Executor {
         let Some(Body::Transactional { run, .. }) = self.body(&held.task) else { return };
         let done = Arc::new(Done::default());
         let Some(started) = self.start(held, None, None, Some(Arc::clone(&done))) else { return };
+        self.open_on_caller(&started);
         let span = started.span.enter();
         self.transact(&started, run, transact, None);
         drop(span);
@@ -257,6 +263,7 @@ impl Executor {
         let done = Arc::new(Done::default());
         let (abort, registration) = AbortHandle::new_pair();
         let Some(started) = self.start(held, None, Some(abort), Some(Arc::clone(&done))) else { return };
+        self.open_on_caller(&started);
         let dropped = DroppedBody { executor: self, running: &started.running, why: CALLER_GAVE_UP };
         self.transact_async(&started, run, transact, registration, None).await;
         drop(dropped);

@@ -9,12 +9,16 @@ use crate::context::CancelReason;
 use crate::error::TaskError;
 use crate::event::Event;
 use crate::executor::Executor;
-use crate::ledger::RunningAttempt;
+use crate::fault::{self, Point};
+use crate::ledger::{RunningAttempt, Stage};
 
 /// Most leases one statement renews.
 const RENEW_BATCH: usize = 1000;
 /// The pause after an incomplete renewal, so that a short outage or a locked row does not cost a whole beat.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// What it does, for people.
+const RENEW: &str = "renew leases";
 
 /// The heartbeat thread's work.
 pub(crate) struct Heartbeat {
@@ -31,17 +35,19 @@ impl Executor {
         let mut all = true;
         for part in self.ledger.leases().chunks(RENEW_BATCH) {
             let sent = Instant::now();
-            match self.store.renew(part, self.settings.lease) {
+            let renew = || self.store.renew(part, self.settings.lease);
+            match fault::around(Point::BeforeHeartbeat, renew, Point::AfterHeartbeat) {
                 Ok(renewed) => {
                     all &= renewed.iter().all(|row| row.extended);
                     self.ledger.renewed(part, &renewed, sent);
                 }
                 Err(error) => {
-                    self.events.emit(Event::StoreTrouble { doing: "renew leases", error: error.to_string() });
+                    self.met_trouble(RENEW, &error);
                     return false;
                 }
             }
         }
+        self.is_well(RENEW);
         *self.renewed.lock() = begun;
         all
     }
@@ -78,26 +84,50 @@ impl Heartbeat {
     /// Settles an attempt at its time limit: an `async` body is dropped at its next await, a blocking one goes on in a
     /// thread given up, as long as there are not too many of those.
     fn end_at_limit(&self, running: &RunningAttempt) {
+        let executor = &self.executor;
         if !running.gate.take() {
             // Its body has just ended and is about to leave the ledger.
-            self.executor.ledger.end(running.task.lease);
+            executor.ledger.end(running.task.lease);
             return;
         }
         running.context.cancel(CancelReason::TimeLimit);
         let limit = running.limit;
-        let outcome = Err(TaskError::message(format!("time limit of {limit:?} reached; the attempt was given up")));
-        self.executor.settle(running, outcome, running.begun.elapsed(), None);
-        match &running.abort {
-            Some(abort) => abort.abort(),
-            None => {
-                let most = self.executor.settings.max_abandoned_threads;
-                running.slot.as_ref().map(|slot| slot.abandon(most));
+        match running.stage {
+            Stage::Opening => executor.put_back_for_later(&running.task, "its transaction could not be begun in time"),
+            Stage::Body => {
+                let outcome =
+                    Err(TaskError::message(format!("time limit of {limit:?} reached; the attempt was given up")));
+                executor.settle(running, outcome, running.begun.elapsed(), None);
+            }
+            Stage::Closing => {
+                let outcome = Err(TaskError::message(format!(
+                    "no answer of the database to the end of its transaction within {limit:?}: whether it is committed is unknown"
+                )));
+                executor.settle(running, outcome, running.begun.elapsed(), None);
             }
         }
-        self.executor.events.emit(Event::TimeLimitReached {
-            attempt: info(&running.task),
-            limit,
-            abandoned_threads: self.abandoned.load(Ordering::Acquire),
-        });
+        let let_go = match (&running.abort, &running.slot) {
+            (Some(abort), _) => {
+                abort.abort();
+                false
+            }
+            (None, Some(slot)) => slot.abandon(executor.settings.max_abandoned_threads),
+            (None, None) => true,
+        };
+        if let_go {
+            executor.store.gave_up(running.task.lease);
+        }
+        let doing = match running.stage {
+            Stage::Opening => "begin a task's transaction",
+            Stage::Closing => "end a task's transaction",
+            Stage::Body => {
+                return executor.events.emit(Event::TimeLimitReached {
+                    attempt: info(&running.task),
+                    limit,
+                    abandoned_threads: self.abandoned.load(Ordering::Acquire),
+                });
+            }
+        };
+        executor.events.emit(Event::StoreTrouble { doing, error: format!("no answer within {limit:?}") });
     }
 }

@@ -55,9 +55,22 @@ impl Gate {
     }
 }
 
+/// What a time limit is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Its transaction is waited for; the body has not begun.
+    Opening,
+    /// The body.
+    Body,
+    /// The body has ended; its transaction is being completed, or undone.
+    Closing,
+}
+
 /// A body under way.
 #[derive(Debug, Clone)]
 pub struct RunningAttempt {
+    /// How far it is.
+    pub stage: Stage,
     /// The claimed row.
     pub task: Arc<ClaimedTask>,
     /// What the body sees.

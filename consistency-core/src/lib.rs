@@ -6,15 +6,20 @@ mod bodies;
 pub mod call;
 mod call_is_no_future;
 pub mod caught;
+mod clock;
 mod concluding;
 pub mod context;
 pub mod dispatch;
 mod dispatcher;
 pub mod enqueue;
 pub mod error;
+pub mod error_text;
 pub mod event;
 pub mod executor;
+#[doc(hidden)]
+pub mod fault;
 mod hand_over;
+pub mod health;
 mod heartbeat;
 pub mod inject;
 pub mod lane;
@@ -24,8 +29,10 @@ pub mod outcome;
 pub mod pause;
 mod polling;
 pub mod registry;
+pub mod rescue;
 pub mod retry;
 pub mod runtime;
+pub mod sensitive;
 pub mod settings;
 mod settler;
 mod signal;
@@ -35,6 +42,7 @@ pub mod storage_probe;
 pub mod store;
 pub mod task;
 pub mod transaction_probe;
+pub mod when_dead;
 
 /// What generated code reaches; not covered by semantic versioning.
 #[doc(hidden)]
@@ -54,6 +62,7 @@ pub mod __private {
         TaskOptions, TransactionParameter, TxFuture, TxParts,
     };
     pub use crate::transaction_probe::{BindOther, BindTransaction, WantedTransaction};
+    pub use crate::when_dead::WhenDead;
     #[cfg(not(feature = "linkme"))]
     pub use inventory;
     #[cfg(feature = "linkme")]

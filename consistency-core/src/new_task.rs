@@ -1,5 +1,6 @@
 //! A row about to be inserted, and the checks a call passes on its way to become one.
 
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
@@ -7,15 +8,17 @@ use serde::{Deserialize, Serialize};
 use crate::call::{Call, Start};
 use crate::error::EnqueueError;
 use crate::retry::Backoff;
+use crate::sensitive::Unseen;
 use crate::task::{DEFAULT_SCHEDULED_DELAY, ExecuteMode, MAX_DELAY_SECS, RunOn, TaskDefinition};
+use crate::when_dead::WhenDead;
 
 /// The longest ordering key, business id, business type and queue, in characters: the width of their columns.
 const SHORT_TEXT_MAX: usize = 100;
 /// The longest key, in characters: the width of `task_id` in the seed.
 const KEY_MAX: usize = 500;
 
-/// One row of `consistency_task` as it will be inserted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+/// One row of `consistency_task` as it will be inserted. `Debug` leaves the arguments out: some may be sensitive.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewTask {
     /// Unique handle: the caller's key, or a UUID in the order of time.
     pub task_id: String,
@@ -49,6 +52,8 @@ pub struct NewTask {
     pub max_execute_times: Option<i64>,
     /// The ordering key.
     pub order_key: Option<String>,
+    /// `order_policy`: the code of [`WhenDead`]; 0 without an ordering key.
+    pub order_policy: i16,
     /// The kind of business object it concerns.
     pub biz_type: Option<String>,
     /// The business object it concerns.
@@ -59,6 +64,22 @@ pub struct NewTask {
     pub leased: bool,
     /// The version it begins with when it is inserted leased.
     pub first_version: i64,
+}
+
+impl fmt::Debug for NewTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewTask")
+            .field("task_id", &self.task_id)
+            .field("method_name", &self.method_name)
+            .field("task_parameter", &Unseen(&self.task_parameter))
+            .field("delay_us", &self.delay_us)
+            .field("due_at_us", &self.due_at_us)
+            .field("queue", &self.queue)
+            .field("priority", &self.priority)
+            .field("order_key", &self.order_key)
+            .field("leased", &self.leased)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One above a random multiple of 65,536: the count of owners goes on in the lower bits, and no two rows begin alike.
@@ -109,6 +130,7 @@ impl NewTask {
             None => uuid::Uuid::now_v7().to_string(),
         };
         let order_key = call.order_key.map(|key| check.text("ordering key", key, SHORT_TEXT_MAX)).transpose()?;
+        let order_policy = check.order_policy(order_key.is_some(), call.when_dead)?;
         let queue =
             check.text("queue", call.queue.unwrap_or_else(|| definition.options.queue.to_owned()), SHORT_TEXT_MAX)?;
         let (biz_type, biz_id) = match call.biz {
@@ -140,6 +162,7 @@ impl NewTask {
             priority: i16::from(priority),
             max_execute_times: definition.options.max_attempts.map(i64::from),
             order_key,
+            order_policy,
             biz_type,
             biz_id,
             meta: meta_text(definition, call.title),
@@ -201,6 +224,19 @@ impl Check {
             )));
         }
         Ok(text)
+    }
+
+    /// The code of the call's policy, else of its task's. Only a row with an ordering key has one.
+    fn order_policy(&self, is_ordered: bool, when_dead: Option<WhenDead>) -> Result<i16, EnqueueError> {
+        match when_dead {
+            Some(_) if !is_ordered => Err(self.bad(
+                "`when_dead(..)` is for calls with an ordering key: write `.ordered_by(..)` as well, or leave it out"
+                    .to_owned(),
+            )),
+            Some(policy) => Ok(policy.code()),
+            None if is_ordered => Ok(self.task.options.when_dead.code()),
+            None => Ok(WhenDead::Block.code()),
+        }
     }
 
     fn start(&self, start: Start) -> Result<(ExecuteMode, Duration, Option<i64>), EnqueueError> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// A pause that doubles up to a limit.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pause {
     next: Duration,
     most: Duration,

@@ -1,5 +1,5 @@
-//! How long the dispatcher waits from one look to the next, and when a rescue is due: pure, so that its promises can be
-//! tested by themselves.
+//! How long the dispatcher waits from one look to the next, and when it must rescue without one: pure, so that its promises
+//! can be tested by themselves.
 //!
 //! A process is not told of rows another one commits; only looking finds them, and looking often costs statements. So
 //! the wait follows the traffic: short after a look that found rows nobody here had announced, then doubling while
@@ -16,10 +16,11 @@ const LEAST: Duration = Duration::from_micros(100);
 const LEAST_TO_DUE: Duration = Duration::from_millis(1);
 /// Chance takes away up to one part in this many, so that several nodes do not look in step.
 const JITTER_PART: u32 = 10;
-/// At most this many poll intervals pass between two rescues: who looks often wants to recover soon as well.
-const RESCUE_POLLS: u32 = 3;
-/// At most this part of the lease passes between two rescues: a recovery takes little longer than the lease itself.
+/// A node without room for rows does not look, but takes back what others lost this often per lease all the same: another
+/// node may have room.
 const RESCUES_PER_LEASE: u32 = 4;
+/// Or after this many poll intervals: who looks often wants to recover soon as well.
+const RESCUE_POLLS: u32 = 3;
 
 /// The pace of one dispatcher.
 #[derive(Debug)]
@@ -30,14 +31,14 @@ pub(crate) struct Pace {
     wait: Duration,
     /// The next look has a reason of its own, so what it finds says nothing of other processes.
     announced: bool,
-    last_rescue: Option<Instant>,
+    leases_seen: Option<Instant>,
 }
 
 impl Pace {
     /// The pace of a node that has not looked yet.
     pub(crate) fn new(poll_interval: Duration, lease: Duration) -> Self {
         let rescue_interval = (lease / RESCUES_PER_LEASE).min(poll_interval.saturating_mul(RESCUE_POLLS));
-        Self { poll_interval, rescue_interval, wait: poll_interval, announced: false, last_rescue: None }
+        Self { poll_interval, rescue_interval, wait: poll_interval, announced: false, leases_seen: None }
     }
 
     /// The next look's rows are known of: somebody woke us, the last look left them behind, or a rescue took them back.
@@ -55,8 +56,8 @@ impl Pace {
         }
     }
 
-    /// The wait to the next look, `next_due` being the time until the next row that was seen is due. `chance`, from 0 to
-    /// 1, draws the jitter.
+    /// The wait to the next look, `next_due` being the time until the next row that was seen is due, or its lease ends.
+    /// `chance`, from 0 to 1, draws the jitter.
     pub(crate) fn next_wait(&mut self, next_due: Option<Duration>, chance: f64) -> Duration {
         let wait = self.jittered(self.wait, chance);
         let to_due = next_due.map(|due| due.max(LEAST_TO_DUE)).filter(|due| *due < wait);
@@ -70,14 +71,14 @@ impl Pace {
         self.jittered(self.poll_interval, chance)
     }
 
-    /// Whether the next look shall be preceded by a rescue.
+    /// Whether a rescue is due although no look says so: there was none for long.
     pub(crate) fn rescue_is_due(&self, now: Instant) -> bool {
-        self.last_rescue.is_none_or(|last| now.saturating_duration_since(last) >= self.rescue_interval)
+        self.leases_seen.is_none_or(|seen| now.saturating_duration_since(seen) >= self.rescue_interval)
     }
 
-    /// Notes that a rescue has ended.
-    pub(crate) fn rescued(&mut self, now: Instant) {
-        self.last_rescue = Some(now);
+    /// Notes that a look or a rescue has seen which leases have ended.
+    pub(crate) fn leases_seen(&mut self, now: Instant) {
+        self.leases_seen = Some(now);
     }
 
     fn jittered(&self, wait: Duration, chance: f64) -> Duration {
@@ -159,7 +160,7 @@ mod tests {
         ] {
             let mut pace = Pace::new(poll, lease);
             assert!(pace.rescue_is_due(at));
-            pace.rescued(at);
+            pace.leases_seen(at);
             assert!(!pace.rescue_is_due(at));
             if let (Some(before), Some(then)) =
                 (at.checked_add(interval - Duration::from_nanos(1)), at.checked_add(interval))
@@ -255,12 +256,12 @@ mod tests {
             let (poll, lease) = (LENGTHS[draw.random_range(0..5)], LENGTHS[draw.random_range(0..5)]);
             let mut pace = Pace::new(poll, lease);
             let mut now = Instant::now();
-            pace.rescued(now);
+            pace.leases_seen(now);
             let mut last = now;
             for _ in 0..100 {
                 now += poll.mul_f64(draw.random_range(0.0..=1.0));
                 if pace.rescue_is_due(now) {
-                    pace.rescued(now);
+                    pace.leases_seen(now);
                     let gap = now - last;
                     last = now;
                     assert!(gap <= lease / 4 + poll, "seed {seed}: {gap:?} at {poll:?} and {lease:?}");

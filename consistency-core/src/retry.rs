@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{TaskError, Verdict};
+use crate::state::State;
 use crate::task::MAX_DELAY_SECS;
+use crate::when_dead::WhenDead;
 
 /// How the interval between attempts grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,7 +40,8 @@ impl Backoff {
     ///
     /// Never overflows: the result is at most the cap, or ten years, plus the jitter of that.
     pub fn interval(&self, base: Duration, attempt: u32, chance: f64) -> Duration {
-        let limit = self.cap.unwrap_or(Duration::from_secs(MAX_DELAY_SECS));
+        let longest = Duration::from_secs(MAX_DELAY_SECS);
+        let limit = self.cap.unwrap_or(longest).min(longest);
         let grown = match self.shape {
             BackoffShape::Fixed => base,
             BackoffShape::Linear => base.saturating_mul(attempt.max(1)),
@@ -71,10 +74,37 @@ pub enum Decision {
     Succeed,
     /// State failed; due again after this time, counted from the settlement.
     Retry(Duration),
-    /// State dead.
+    /// State dead, or skipped where the row's ordering key goes on without it.
     GiveUp,
     /// State failed, without an attempt; due again after this time.
     Defer(Duration),
+}
+
+/// A row whose lease has ended without a settlement, as far as it decides what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Loss {
+    /// Somebody asked to cancel it.
+    pub cancel_requested: bool,
+    /// Attempts charged so far, the lost one included.
+    pub execute_times: i64,
+    /// Attempts before it is given up; `None` retries until it succeeds.
+    pub max_execute_times: Option<i64>,
+    /// How many leases it has lost in a row, this one included.
+    pub lost_times: i64,
+    /// What becomes of its ordering key when it is given up; `None` for a row without one.
+    pub when_dead: Option<WhenDead>,
+}
+
+/// Decides which state a rescue gives a row: cancelled, given up, or failed and so tried again.
+pub fn after_loss(loss: &Loss, crash_budget: u32) -> State {
+    let used_up = loss.max_execute_times.is_some_and(|most| loss.execute_times >= most);
+    if loss.cancel_requested {
+        State::Cancelled
+    } else if used_up || loss.lost_times >= i64::from(crash_budget) {
+        WhenDead::given_up(loss.when_dead)
+    } else {
+        State::Failed
+    }
 }
 
 /// Decides what follows an attempt.
@@ -132,6 +162,23 @@ mod tests {
         assert_eq!(decide(&failed, 2, &policy(Some(3)), 0.0), Decision::Retry(MINUTE));
         assert_eq!(decide(&failed, 3, &policy(Some(3)), 0.0), Decision::GiveUp);
         assert_eq!(decide(&failed, u32::MAX, &policy(None), 0.0), Decision::Retry(MINUTE));
+    }
+
+    #[test]
+    fn a_lost_row_is_given_up_when_its_budget_or_its_attempts_are_used_up_unless_somebody_wants_it_cancelled() {
+        let loss = Loss {
+            cancel_requested: false,
+            execute_times: 1,
+            max_execute_times: Some(2),
+            lost_times: 1,
+            when_dead: Some(WhenDead::Skip),
+        };
+        assert_eq!(after_loss(&loss, 5), State::Failed);
+        assert_eq!(after_loss(&loss, 1), State::Skipped);
+        assert_eq!(after_loss(&Loss { execute_times: 2, ..loss }, 5), State::Skipped);
+        assert_eq!(after_loss(&Loss { execute_times: 2, when_dead: Some(WhenDead::Park), ..loss }, 5), State::Dead);
+        assert_eq!(after_loss(&Loss { lost_times: 5, when_dead: None, ..loss }, 5), State::Dead);
+        assert_eq!(after_loss(&Loss { cancel_requested: true, lost_times: 5, ..loss }, 5), State::Cancelled);
     }
 
     #[test]

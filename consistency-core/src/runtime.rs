@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use crate::bodies::Bodies;
+use crate::clock::Clock;
 use crate::context::CancelReason;
 use crate::dispatch::{Announce, HandOff};
 use crate::dispatcher::Dispatcher;
 use crate::enqueue::EnqueueRules;
 use crate::event::{Event, Events, Listener};
 use crate::executor::Executor;
+use crate::health::{Health, Trouble};
 use crate::heartbeat::Heartbeat;
 use crate::inject::InjectedState;
 use crate::lane::{Held, Lane};
@@ -116,6 +118,7 @@ impl Runtime {
             passed_over: AtomicBool::new(false),
             passed_over_woke: Mutex::new(Instant::now()),
             renewed: Mutex::new(Instant::now()),
+            health: Health::default(),
         });
         let runtime = Arc::new_cyclic(|me| Runtime {
             me: me.clone(),
@@ -173,6 +176,7 @@ impl Runtime {
             serial_lanes: self.serial_lanes.clone(),
             wake: Arc::clone(&self.wake),
             stopping: Arc::clone(&self.stopping),
+            clock: Clock::new(self.executor.settings.lease),
         };
         spawn("dispatch", Box::new(move || dispatcher.run()))
     }
@@ -199,6 +203,11 @@ impl Runtime {
             progress: running.context.last_progress(),
         };
         running.into_iter().map(describe).collect()
+    }
+
+    /// What of the runtime's own work with its store has been failing longest.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.executor.health.trouble()
     }
 
     /// Stops: claims nothing more, puts back what waits, gives running attempts the grace, puts back the rest without an
@@ -236,6 +245,10 @@ impl Runtime {
             }
         }
         self.finish(threads);
+        // What was put back is due: others need not wait for their next look.
+        if let Some(announce) = &self.announce {
+            announce();
+        }
         self.executor.events.emit(Event::Stopped { drained, released });
     }
 

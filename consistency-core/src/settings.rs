@@ -23,9 +23,9 @@ pub struct Settings {
     /// found, the next look follows after 20 ms, and each one after it that finds none doubles the wait, up to this one:
     /// while rows keep coming they are found soon, and while none come a look per interval is all it costs.
     pub poll_interval: Duration,
-    /// How long a row stays ours without a heartbeat. Default 10 s. Ended leases are looked for with the next look at
-    /// the table after a quarter of this, or after three `poll_interval`s if that is sooner: the tasks of a killed
-    /// process start elsewhere at the latest after a lease, a quarter of it and a `poll_interval`.
+    /// How long a row stays ours without a heartbeat. Default 10 s. The tasks of a killed process start elsewhere at the
+    /// latest a lease and a `poll_interval` after its last heartbeat. Shorter leases are lost to a busy or paused machine,
+    /// and a task whose lease is lost may run twice.
     pub lease: Duration,
     /// Time between renewals. Default 3 s; at most half of `lease`, so that one may fail.
     pub heartbeat: Duration,
@@ -46,6 +46,14 @@ pub struct Settings {
     pub max_error_bytes: usize,
     /// How long to wait for a locked SQLite file or a free connection. Default 10 s.
     pub busy_wait: Duration,
+    /// Longest time for one operation of the runtime on its database (a claim, a settlement, a renewal, a look, a question), and
+    /// for connecting to it. Default 10 s, as `lease`: what has not been answered for so long is of no use any more, and a
+    /// database that needs longer for a thousand rows is as good as away. What is not answered by then is given up with its
+    /// connection and tried again on another one. The server is told to end a statement after four fifths of this, and a wait
+    /// for a lock after a quarter. Claims and renewals wait for half of `lease` at most (but a second), so that one dead
+    /// connection costs no lease. It also limits BEGIN, and what follows the body, of a `#[tx]` task; the body has its own time
+    /// limit. Not for SQLite, where `busy_wait` says how long a locked file is waited for.
+    pub store_timeout: Duration,
     /// How long a shutdown waits for running attempts before it puts them back. Default 10 s.
     pub shutdown_grace: Duration,
     /// Blocking bodies past their time limit whose threads may go on in the background. Default 16; beyond it such a body
@@ -76,6 +84,7 @@ impl Default for Settings {
             max_argument_bytes: 1 << 20,
             max_error_bytes: 16 << 10,
             busy_wait: Duration::from_secs(10),
+            store_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(10),
             max_abandoned_threads: 16,
             transaction_connections: 4,
@@ -110,6 +119,7 @@ impl Settings {
             ("lease", self.lease),
             ("heartbeat", self.heartbeat),
             ("attempt_timeout", self.attempt_timeout),
+            ("store_timeout", self.store_timeout),
         ] {
             if value < Duration::from_millis(1) || value > YEAR {
                 refuse(setting, format!("{value:?} is out of range; 1 ms to one year"));
@@ -177,6 +187,7 @@ mod tests {
             crash_budget: 0,
             heartbeat: Duration::from_secs(9),
             poll_interval: Duration::ZERO,
+            store_timeout: Duration::ZERO,
             queues: BTreeMap::from([("mail".to_owned(), 0)]),
             queues_elsewhere: BTreeSet::from(["mail".to_owned()]),
             ..Settings::default()
@@ -190,6 +201,9 @@ mod tests {
                 other => panic!("{other}"),
             })
             .collect();
-        assert_eq!(named, ["concurrency", "crash_budget", "poll_interval", "heartbeat", "queue", "queue_elsewhere"]);
+        assert_eq!(
+            named,
+            ["concurrency", "crash_budget", "poll_interval", "store_timeout", "heartbeat", "queue", "queue_elsewhere"]
+        );
     }
 }

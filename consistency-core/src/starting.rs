@@ -11,12 +11,13 @@ use crate::context::TaskContext;
 use crate::error::TaskError;
 use crate::executor::Executor;
 use crate::lane::{Held, Slot};
-use crate::ledger::{Gate, RunningAttempt};
+use crate::ledger::{Gate, RunningAttempt, Stage};
 use crate::settler::Done;
 use crate::store::ClaimedTask;
 use crate::task::{Attempt, Body, TaskDefinition};
 
-/// How long a transactional body may wait for its transaction: as long as it takes, so that a long one fails nobody.
+/// How long a transactional body may wait for others to be done with the connections: as long as it takes, so that a long one
+/// fails nobody. The wait for the database itself is limited where the connection is opened.
 const WAITING_LIMIT: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// A body under way, from its begin to its settlement.
@@ -47,6 +48,10 @@ impl Executor {
         }
         if task.cancel_requested {
             self.put_back(task.cancelled(), "cancelled on request", done);
+            return None;
+        }
+        if let Some(reason) = task.unreadable.clone() {
+            self.give_up(task, &reason, done);
             return None;
         }
         let started = self.begin(definition, task, slot, abort, done);
@@ -90,14 +95,13 @@ impl Executor {
             context: context.clone(),
             state: self.state.clone(),
         };
+        let transactional = definition.body.connection().is_some();
         let running = RunningAttempt {
+            stage: if transactional { Stage::Opening } else { Stage::Body },
             task: Arc::new(task),
             context,
             begun: Instant::now(),
-            limit: match definition.body {
-                Body::Transactional { .. } | Body::AsyncTransactional { .. } => WAITING_LIMIT,
-                Body::Async(_) | Body::Blocking(_) => self.limit(definition),
-            },
+            limit: if transactional { WAITING_LIMIT } else { self.limit(definition) },
             gate: Arc::new(Gate::default()),
             abort,
             slot: slot.map(Slot::handle),
@@ -117,8 +121,24 @@ impl Executor {
         }
         let definition = self.registry.find(&running.task.method_name);
         let limit = definition.map_or(self.settings.attempt_timeout, |definition| self.limit(definition));
-        self.watch(RunningAttempt { begun: Instant::now(), limit, ..running.clone() });
+        self.watch(RunningAttempt { stage: Stage::Body, begun: Instant::now(), limit, ..running.clone() });
         Ok(())
+    }
+
+    /// A transaction on the caller's own connection is about to begin: nobody else is waited for, but on SQLite the other writers.
+    pub(crate) fn open_on_caller(&self, started: &Started) {
+        let limit = self.settings.store_timeout.max(self.settings.busy_wait * 3);
+        self.watch(RunningAttempt { begun: Instant::now(), limit, ..started.running.clone() });
+    }
+
+    /// Right after a transactional body on a blocking connection: what follows asks the database on this very thread, which
+    /// nothing can interrupt. Should it hang, the watchdog settles the attempt.
+    pub(crate) fn leave_body(&self, started: &Started) {
+        let running = &started.running;
+        if !running.gate.is_taken() {
+            let limit = self.settings.store_timeout;
+            self.watch(RunningAttempt { stage: Stage::Closing, begun: Instant::now(), limit, ..running.clone() });
+        }
     }
 
     fn limit(&self, definition: &TaskDefinition) -> Duration {

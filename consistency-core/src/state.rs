@@ -22,7 +22,7 @@ pub enum State {
     Blocked = 5,
     /// Stopped on request.
     Cancelled = 6,
-    /// Not run because a guard or a predecessor's outcome said so.
+    /// Given up, or not run at all, because a policy, a guard or a predecessor's outcome said so. Nobody is asked.
     Skipped = 7,
 }
 
@@ -92,7 +92,7 @@ impl State {
             (State::Dead | State::Failed | State::Cancelled, OperatorRetry) => Some(State::Pending),
             (State::Dead | State::Failed, MarkSucceeded) => Some(State::Succeeded),
             (State::Blocked, Unblock) => Some(State::Pending),
-            (State::Blocked | State::Pending, Skip) => Some(State::Skipped),
+            (State::Blocked | State::Pending | State::Running, Skip) => Some(State::Skipped),
             _ => None,
         }
     }
@@ -133,7 +133,8 @@ pub enum Cause {
     MarkSucceeded,
     /// The last predecessor or child settled.
     Unblock,
-    /// A guard or a predecessor's outcome said so.
+    /// A guard or a predecessor's outcome said so; or the attempt failed, or the lease ended, where the row would be given up,
+    /// and its ordering key goes on without it ([`WhenDead::Skip`](crate::when_dead::WhenDead::Skip)).
     Skip,
 }
 

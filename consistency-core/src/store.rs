@@ -4,6 +4,7 @@
 //! an answer and never an overwrite. Calls block and are made from the runtime's own threads. All times are the
 //! database's: callers pass durations, never clock readings.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,9 +13,12 @@ use crate::dispatch::HandOff;
 use crate::enqueue::Receipt;
 use crate::error::{StoreError, TaskError};
 use crate::new_task::{Meta, NewTask, whole_secs};
+use crate::rescue::Rescued;
 use crate::retry::{Backoff, Decision, RetryPolicy};
+use crate::sensitive::Unseen;
 use crate::state::State;
-use crate::task::{NeededType, TxBody};
+use crate::task::{MAX_DELAY_SECS, NeededType, TxBody};
+use crate::when_dead::WhenDead;
 
 /// What a database does for the runtime. One contract suite checks every implementation.
 pub trait Store: Send + Sync + 'static {
@@ -26,13 +30,15 @@ pub trait Store: Send + Sync + 'static {
     /// A row whose `task_id` exists already changes nothing and answers `Duplicate`. Receipts come in the order of `rows`.
     fn insert(&self, rows: &[NewTask], node: &str, lease: Duration) -> Result<Vec<Receipt>, StoreError>;
 
-    /// For every queue and priority with claimable rows, how long until the first of them is due (zero when it is).
-    fn look(&self, queues: &[String]) -> Result<Vec<Head>, StoreError>;
+    /// For every one of `queues` and priority with claimable rows, how long until the first of them is due (zero when it is);
+    /// and how long until the first lease of any row ends.
+    fn look(&self, queues: &[String]) -> Result<Outlook, StoreError>;
 
     /// Takes due rows, oldest due first: state running, `version` + 1, attempt charged, leased to the node from now on.
     ///
-    /// Never waits for a row another claim holds, never takes a name not asked for, and of one ordering key takes at most
-    /// the oldest unfinished row.
+    /// Never waits for a row another claim holds, and never takes a name not asked for. Of one ordering key it takes at most
+    /// the oldest row that holds the key ([`WhenDead::holds_key`]), and none while another row of the key is running, also
+    /// where rows of it come back to life or are claimed elsewhere at the same moment.
     fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError>;
 
     /// Writes the outcome of attempts; answers for each, in order, whether it was written. An outcome and its follow-up tasks
@@ -47,12 +53,12 @@ pub trait Store: Send + Sync + 'static {
     fn renew(&self, leases: &[LeaseId], lease: Duration) -> Result<Vec<Renewed>, StoreError>;
 
     /// Takes at most `limit` rows whose lease has ended back, with `version` + 1: failed and due at once, from the second loss
-    /// on after a pause drawn for each row ([`rescue_pause`]), or dead when that was the `crash_budget`th loss in a row or its
-    /// attempts are used up.
+    /// on after a pause drawn for each row ([`rescue_pause`](crate::rescue::rescue_pause)), or given up when that was the `crash_budget`th loss in a row or
+    /// its attempts are used up. [`Expired::rescued`](crate::rescue::Expired::rescued) decides.
     fn rescue(&self, crash_budget: u32, limit: usize) -> Result<Vec<Rescued>, StoreError>;
 
-    /// The names of some due rows that are not in `names`; at most `limit`, in no order.
-    fn unknown_names(&self, names: &[String], limit: usize) -> Result<Vec<String>, StoreError>;
+    /// The names of some due rows of `queues` that are not in `names`; at most `limit`, in no order.
+    fn unknown_names(&self, queues: &[String], names: &[String], limit: usize) -> Result<Vec<String>, StoreError>;
 
     /// What is known of the task with this public handle.
     fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError>;
@@ -76,6 +82,12 @@ pub trait Store: Send + Sync + 'static {
         hand_off: &'a dyn HandOff,
         body: &'a mut TxBody<'_>,
     ) -> OutcomeFuture<'a>;
+
+    /// Hears that the attempt of this row was given up while its thread may go on in
+    /// [`run_in_transaction`](Self::run_in_transaction), perhaps for ever: its connection is to be counted no more.
+    fn gave_up(&self, lease: LeaseId) {
+        let _ = lease;
+    }
 }
 
 /// What becomes of a transactional attempt, once it is known.
@@ -88,6 +100,15 @@ pub struct LeaseId {
     pub id: i64,
     /// The version its claim gave it.
     pub version: i64,
+}
+
+/// What a look at the table finds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outlook {
+    /// The queues and priorities with claimable rows.
+    pub heads: Vec<Head>,
+    /// Time until the first lease ends, whosever it is: zero when one has, `None` when no row is leased.
+    pub lease_ends_in: Option<Duration>,
 }
 
 /// Due rows of one queue and priority.
@@ -120,8 +141,8 @@ pub struct ClaimRequest<'a> {
     pub serial: bool,
 }
 
-/// A row this node holds, with what its run needs.
-#[derive(Debug, Clone, PartialEq)]
+/// A row this node holds, with what its run needs. `Debug` leaves the arguments out: some may be sensitive.
+#[derive(Clone, PartialEq)]
 pub struct ClaimedTask {
     /// Key and fence.
     pub lease: LeaseId,
@@ -139,6 +160,8 @@ pub struct ClaimedTask {
     pub execute_interval_second: i64,
     /// Attempts before the row is dead.
     pub max_execute_times: Option<i64>,
+    /// What becomes of its ordering key when it is given up; `None` for a row without one.
+    pub when_dead: Option<WhenDead>,
     /// [`Meta`] as JSON.
     pub meta: Option<String>,
     /// The queue.
@@ -147,6 +170,22 @@ pub struct ClaimedTask {
     pub failed_before: bool,
     /// Whether somebody asked to cancel it.
     pub cancel_requested: bool,
+    /// Why it cannot be run: a column of it cannot be read. The row is given up with these words.
+    pub unreadable: Option<String>,
+}
+
+impl fmt::Debug for ClaimedTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClaimedTask")
+            .field("lease", &self.lease)
+            .field("task_id", &self.task_id)
+            .field("method_name", &self.method_name)
+            .field("task_parameter", &Unseen(&self.task_parameter))
+            .field("execute_times", &self.execute_times)
+            .field("charged", &self.charged)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClaimedTask {
@@ -162,16 +201,18 @@ impl ClaimedTask {
             charged,
             execute_interval_second: row.execute_interval_second,
             max_execute_times: row.max_execute_times,
+            when_dead: row.order_key.and_then(|_| WhenDead::from_code(i64::from(row.order_policy))),
             meta: row.meta,
             queue: row.queue,
             failed_before: false,
             cancel_requested: false,
+            unreadable: None,
         }
     }
 
     /// The number of the attempt about to be made, from 1.
     pub fn attempt(&self) -> u32 {
-        let number = self.execute_times + i64::from(!self.charged);
+        let number = self.execute_times.saturating_add(i64::from(!self.charged));
         u32::try_from(number.max(1)).unwrap_or(u32::MAX)
     }
 
@@ -183,9 +224,9 @@ impl ClaimedTask {
         let exact = meta.retry_every_ms.map(Duration::from_millis);
         let every = exact.filter(|exact| whole_secs(*exact) == self.execute_interval_second).unwrap_or(stored);
         RetryPolicy {
-            every,
+            every: every.min(Duration::from_secs(MAX_DELAY_SECS)),
             backoff: meta.backoff.unwrap_or(Backoff::FIXED),
-            max_attempts: self.max_execute_times.map(|most| u32::try_from(most).unwrap_or(u32::MAX)),
+            max_attempts: self.max_execute_times.map(|most| u32::try_from(most.max(0)).unwrap_or(u32::MAX)),
         }
     }
 
@@ -205,7 +246,7 @@ impl ClaimedTask {
         let (state, due_in, charge, clears_losses) = match decision {
             Decision::Succeed => (State::Succeeded, None, ran, true),
             Decision::Retry(delay) => (State::Failed, Some(delay), ran, true),
-            Decision::GiveUp => (State::Dead, None, ran, true),
+            Decision::GiveUp => (WhenDead::given_up(self.when_dead), None, ran, true),
             Decision::Defer(delay) => (State::Failed, Some(delay), self.charge_when_released(), false),
         };
         Settlement { lease: self.lease, state, due_in, charge, clears_losses, error, follow_ups }
@@ -287,32 +328,6 @@ pub struct Renewed {
     pub extended: bool,
 }
 
-/// A row whose lease had ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rescued {
-    /// The row's primary key.
-    pub id: i64,
-    /// Public handle.
-    pub task_id: String,
-    /// The stored name.
-    pub method_name: String,
-    /// The node that lost it.
-    pub node: String,
-    /// Its state now: failed, dead or cancelled.
-    pub state: State,
-    /// How many leases it has lost in a row.
-    pub lost_times: i64,
-}
-
-/// How long a row waits after its `lost_times`th lost lease in a row: not at all after the first, then at random within a
-/// bound that doubles. A task that kills its process shall not always take the same neighbours with it.
-pub fn rescue_pause(lost_times: i64) -> Duration {
-    match u32::try_from(lost_times) {
-        Ok(0 | 1) | Err(_) => Duration::ZERO,
-        Ok(lost) => Duration::from_secs(1 << lost.min(6)).mul_f64(rand::random_range(0.0..=0.5)),
-    }
-}
-
 /// What is known of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskStatus {
@@ -341,14 +356,14 @@ pub struct TaskStatus {
 pub enum TransactionOutcome {
     /// Body and completion are committed: the row is settled.
     Committed,
-    /// The body or the commit failed; everything is rolled back (or, where the outcome of COMMIT is unknown, either all of
-    /// it is committed or none). The row waits for its settlement.
+    /// The body or the commit failed; everything is rolled back. The row waits for its settlement.
     Failed(TaskError),
     /// The lease was lost; everything is rolled back.
     LeaseLost,
     /// No transaction could be opened; the body did not start.
     NotStarted(StoreError),
-    /// The body succeeded, but a passing fault of the database (a deadlock, a serialization failure) undid it; nothing is
-    /// left, and the row waits for its settlement.
+    /// The body succeeded, but a passing fault of the database (a deadlock, a serialization failure) undid it, and nothing is
+    /// left; or the answer to COMMIT was lost, and either all of it is committed or none. The row waits for its settlement,
+    /// which changes nothing where it is done.
     RolledBack(StoreError),
 }

@@ -1,6 +1,7 @@
 //! What the macro writes down about an annotated function: its name, its parameters, its options, its body.
 
 use std::any::{Any, TypeId};
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use crate::enqueue::EnqueueScope;
 use crate::error::TaskError;
 use crate::inject::InjectedState;
 use crate::retry::Backoff;
+use crate::sensitive::Unseen;
+use crate::when_dead::WhenDead;
 
 /// Everything known at compile time about one task.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub struct TaskDefinition {
     pub signature: &'static str,
     /// The stored parameters as readable text, stored in `parameter_types`.
     pub parameter_types: &'static str,
+    /// The names of the `#[sensitive]` parameters.
+    pub sensitive: &'static [&'static str],
     /// Module of the function.
     pub module: &'static str,
     /// Source file of the function.
@@ -89,6 +94,8 @@ pub struct TaskOptions {
     pub priority: u8,
     /// How the interval grows.
     pub backoff: Backoff,
+    /// What becomes of the ordering key of a row that is given up; calls without an ordering key have no use for it.
+    pub when_dead: WhenDead,
 }
 
 /// The queue of tasks that name none.
@@ -115,6 +122,7 @@ impl TaskOptions {
         queue: DEFAULT_QUEUE,
         priority: 5,
         backoff: Backoff::FIXED,
+        when_dead: WhenDead::Block,
     };
 }
 
@@ -195,7 +203,7 @@ impl Body {
 }
 
 /// One run of one task: the stored arguments and what the body may use.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Attempt {
     /// The stored arguments, a JSON object keyed by parameter name.
     pub arguments: Arc<str>,
@@ -203,6 +211,18 @@ pub struct Attempt {
     pub context: TaskContext,
     /// The injected values.
     pub state: InjectedState,
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Attempt { arguments, context, state } = self;
+        let arguments = Unseen(arguments);
+        f.debug_struct("Attempt")
+            .field("arguments", &arguments)
+            .field("context", context)
+            .field("state", state)
+            .finish()
+    }
 }
 
 /// An open transaction, taken apart so that it can pass through code that knows no database.

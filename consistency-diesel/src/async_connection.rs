@@ -111,6 +111,10 @@ macro_rules! async_connection {
             fn pause(time: Duration) -> impl Future<Output = ()> + Send {
                 tokio::time::sleep(time)
             }
+
+            async fn within<T: Send>(limit: Duration, work: impl Future<Output = T> + Send) -> Option<T> {
+                tokio::time::timeout(limit, work).await.ok()
+            }
         }
     };
 }

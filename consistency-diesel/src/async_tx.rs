@@ -39,6 +39,7 @@ macro_rules! async_tx {
     ($connection:ty, $statement:path) => {
         impl SimpleAsyncConnection for TaskTx<'_, $connection> {
             async fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
+                // SQL: the caller's own text.
                 $statement(self.scope, self.conn.batch_execute(query)).await
             }
         }

@@ -32,6 +32,7 @@ impl<C: BlockingConnection> DerefMut for TaskTx<'_, C> {
 
 impl<C: BlockingConnection> SimpleConnection for TaskTx<'_, C> {
     fn batch_execute(&mut self, query: &str) -> QueryResult<()> {
+        // SQL: the caller's own text.
         self.conn.batch_execute(query)
     }
 }

@@ -87,6 +87,9 @@ impl OutboxBuilder {
         max_error_bytes: usize,
         /// How long to wait for a locked SQLite file or a free connection. Default 10 s.
         busy_wait: Duration,
+        /// Longest time for one operation of the runtime on its database, and for connecting. Default 10 s; see
+        /// [`Settings::store_timeout`].
+        store_timeout: Duration,
         /// How long a shutdown waits for running attempts. Default 10 s.
         shutdown_grace: Duration,
         /// Blocking bodies past their time limit whose threads may go on. Default 16.
@@ -241,7 +244,9 @@ impl OutboxBuilder {
         let store = open.store(&self.settings, Arc::clone(&gate));
         let (kind, busy_wait) = (open.kind(), self.settings.busy_wait);
         let notifications = match open.url() {
-            Some(url) if self.notify => Some(Notifications::start(url).map_err(no_thread)?),
+            Some(url) if self.notify => {
+                Some(Notifications::start(url, self.settings.store_timeout).map_err(no_thread)?)
+            }
             _ => None,
         };
         let announce = notifications.as_ref().map(Notifications::announce);

@@ -1,18 +1,22 @@
-//! The runtime's own connections: whichever client carries them, its threads call them as if they blocked.
+//! The runtime's own connections: whichever client carries them, its threads call them as if they blocked, and never longer
+//! than a time limit.
 //!
 //! A connection of diesel-async is driven by a small Tokio runtime of its own on the thread that calls it, so that a statement
-//! needs no change of threads, and neither a blocked nor an ended runtime of the application can hold up a heartbeat.
+//! needs no change of threads, and neither a blocked nor an ended runtime of the application can hold up a heartbeat. One of
+//! Diesel's clients is called on a thread of its own (`apart.rs`).
 
 use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
 
 use diesel::ConnectionResult;
-use diesel::r2d2::{ManageConnection, R2D2Connection};
+use diesel::r2d2::ManageConnection;
 use diesel::result::QueryResult;
 
-use crate::blocking_connection::BlockingConnection;
 use crate::connection::{RunStatement, TaskConnection};
 use crate::set_up::SetUp;
-use crate::world::now;
+use crate::stand_in::GivenUp;
+use crate::waiting::Waiting;
 
 /// A connection that a thread of the runtime can call.
 pub(crate) trait Carrier: Send + Sized + 'static {
@@ -20,34 +24,25 @@ pub(crate) trait Carrier: Send + Sized + 'static {
     type Connection: TaskConnection;
 
     /// Connects.
-    fn connect(url: &str) -> ConnectionResult<Self>;
+    fn connect(url: &str, waiting: Waiting, given_up: &Arc<GivenUp>) -> ConnectionResult<Self>;
 
-    /// Runs `work` on the connection, to its end.
-    fn run<T>(&mut self, work: impl AsyncFnOnce(&mut Self::Connection) -> QueryResult<T>) -> QueryResult<T>;
+    /// Runs `work` on the connection, to its end or that of the wait; then the connection is broken.
+    fn run<T: Send + 'static>(
+        &mut self,
+        waiting: Waiting,
+        work: impl AsyncFnOnce(&mut Self::Connection) -> QueryResult<T> + Send + 'static,
+    ) -> QueryResult<T>;
+
+    /// The connection, to be called without a limit; `None` when it was given up.
+    fn connection(&mut self) -> Option<&mut Self::Connection>;
 
     /// Asks the server whether the connection lives.
-    fn ping(&mut self) -> QueryResult<()> {
-        self.run(async |conn| conn.run_batch("SELECT 1").await)
+    fn ping(&mut self, waiting: Waiting) -> QueryResult<()> {
+        self.run(waiting, async |conn| conn.run_batch("SELECT 1").await)
     }
 
     /// Whether it is known to be useless.
     fn is_broken(&mut self) -> bool;
-}
-
-impl<C: BlockingConnection> Carrier for C {
-    type Connection = C;
-
-    fn connect(url: &str) -> ConnectionResult<Self> {
-        C::establish(url)
-    }
-
-    fn run<T>(&mut self, work: impl AsyncFnOnce(&mut C) -> QueryResult<T>) -> QueryResult<T> {
-        now(work(self))
-    }
-
-    fn is_broken(&mut self) -> bool {
-        R2D2Connection::is_broken(self)
-    }
 }
 
 /// Opens carriers for a pool, set up for the runtime.
@@ -55,13 +50,15 @@ impl<C: BlockingConnection> Carrier for C {
 pub(crate) struct CarrierManager<K> {
     url: String,
     set_up: SetUp,
+    limit: Duration,
+    given_up: Arc<GivenUp>,
     carrier: PhantomData<fn() -> K>,
 }
 
 impl<K: Carrier> CarrierManager<K> {
-    /// For connections to `url`.
-    pub(crate) fn new(url: &str, set_up: SetUp) -> Self {
-        Self { url: url.to_owned(), set_up, carrier: PhantomData }
+    /// For connections to `url`, each of which is there within `limit`.
+    pub(crate) fn new(url: &str, set_up: SetUp, limit: Duration) -> Self {
+        Self { url: url.to_owned(), set_up, limit, given_up: Arc::default(), carrier: PhantomData }
     }
 }
 
@@ -70,13 +67,16 @@ impl<K: Carrier> ManageConnection for CarrierManager<K> {
     type Error = diesel::r2d2::Error;
 
     fn connect(&self) -> Result<K, Self::Error> {
-        let mut carrier = K::connect(&self.url).map_err(diesel::r2d2::Error::ConnectionError)?;
-        carrier.run(async |conn| self.set_up.apply(conn).await).map_err(diesel::r2d2::Error::QueryError)?;
+        let waiting = Waiting::begin("a new connection", self.limit);
+        let connected = K::connect(&self.url, waiting, &self.given_up);
+        let mut carrier = connected.map_err(diesel::r2d2::Error::ConnectionError)?;
+        let set_up = self.set_up;
+        carrier.run(waiting, async move |conn| set_up.apply(conn).await).map_err(diesel::r2d2::Error::QueryError)?;
         Ok(carrier)
     }
 
     fn is_valid(&self, carrier: &mut K) -> Result<(), Self::Error> {
-        carrier.ping().map_err(diesel::r2d2::Error::QueryError)
+        carrier.ping(Waiting::for_ping(self.limit)).map_err(diesel::r2d2::Error::QueryError)
     }
 
     fn has_broken(&self, carrier: &mut K) -> bool {

@@ -12,7 +12,7 @@ use diesel::connection::TransactionManagerStatus;
 use diesel::result::QueryResult;
 
 use crate::dialect::Dialect;
-use crate::rows::{ClaimRow, ExpiredRow, StatusRow};
+use crate::rows::{ClaimRow, ExpiredRow, StatusRow, StoredText};
 use crate::statement::Statement;
 use crate::world::World;
 use crate::write_gate::{Turn, WriteGate};
@@ -52,6 +52,11 @@ pub trait TaskConnection: RunStatement + Send + Sized + 'static {
     /// Waits.
     #[doc(hidden)]
     fn pause(time: Duration) -> impl Future<Output = ()> + Send;
+
+    /// Waits for `work` at most `limit`; on a blocking connection to its end.
+    #[doc(hidden)]
+    fn within<T: Send>(limit: Duration, work: impl Future<Output = T> + Send)
+    -> impl Future<Output = Option<T>> + Send;
 
     /// Makes sure that no transaction begins on the connection again: one is open whose future was dropped.
     #[doc(hidden)]
@@ -104,7 +109,7 @@ pub trait RunStatement {
     fn load_expired(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<ExpiredRow>>> + Send;
     fn load_status(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<StatusRow>>> + Send;
     fn load_ids(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<i64>>> + Send;
-    fn load_texts(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<String>>> + Send;
+    fn load_texts(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<StoredText>>> + Send;
     /// Runs plain SQL of any number of statements.
     fn run_batch(&mut self, sql: &str) -> impl Future<Output = QueryResult<()>> + Send;
     /// Opens a transaction with this SQL.
@@ -189,12 +194,13 @@ macro_rules! run_statement {
             fn load_texts(
                 &mut self,
                 statement: $crate::statement::Statement,
-            ) -> impl ::core::future::Future<Output = diesel::QueryResult<Vec<String>>> + Send {
+            ) -> impl ::core::future::Future<Output = diesel::QueryResult<Vec<$crate::rows::StoredText>>> + Send {
                 use $dsl as Dsl;
                 $wrap(Dsl::load(statement.returning::<diesel::sql_types::Text>(), self))
             }
             fn run_batch(&mut self, sql: &str) -> impl ::core::future::Future<Output = diesel::QueryResult<()>> + Send {
                 use $simple as Simple;
+                // SQL: looked at where this is called.
                 $wrap(Simple::batch_execute(self, sql))
             }
             fn open_with(&mut self, sql: &str) -> impl ::core::future::Future<Output = diesel::QueryResult<()>> + Send {

@@ -8,17 +8,19 @@ use consistency_core::error::Problem;
 use consistency_core::settings::Settings;
 use consistency_core::store::Store;
 use consistency_core::task::NeededType;
-use diesel::result::{ConnectionError, QueryResult};
+use diesel::result::{ConnectionError, Error, QueryResult};
 
-use crate::carrier::{Carrier, CarrierManager};
+use crate::carrier::Carrier;
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::migrations;
 use crate::open::{Open, without_password};
 use crate::own_transactions::OwnTransactions;
-use crate::pool::{Connections, OWN_CONNECTIONS};
+use crate::pool::{OWN_CONNECTIONS, OwnPool};
+use crate::pooler;
 use crate::set_up::SetUp;
 use crate::store::DieselStore;
+use crate::waiting::Waiting;
 use crate::write_gate::WriteGate;
 
 /// A kind of database, as the runtime reaches it by URL.
@@ -28,7 +30,7 @@ pub(crate) trait Database: 'static {
     type Carrier: Carrier;
 
     /// Runs the pending migrations.
-    fn migrate(carrier: Self::Carrier) -> QueryResult<()>;
+    fn migrate(carrier: Self::Carrier, waiting: Waiting) -> QueryResult<()>;
 
     /// The connection types `#[tx]` tasks can have.
     fn connections() -> Vec<NeededType>;
@@ -41,20 +43,26 @@ pub(crate) trait Database: 'static {
 pub(crate) struct OwnUrl<'a> {
     url: &'a str,
     most: usize,
+    /// Blocking attempts given up that may go on beside those.
+    #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+    abandoned: usize,
     gate: &'a Arc<WriteGate>,
     busy_wait: Duration,
+    limit: Duration,
 }
 
 impl OwnUrl<'_> {
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     fn blocking<C: crate::blocking_connection::BlockingConnection>(&self) -> Box<dyn OwnTransactions> {
-        let most = u32::try_from(self.most).unwrap_or(u32::MAX);
-        let connections = Connections::<CarrierManager<C>>::open(self.url, most, self.busy_wait);
+        let size = u32::try_from(self.most.saturating_add(self.abandoned)).unwrap_or(u32::MAX);
+        let connections =
+            OwnPool::<crate::apart::Apart<C>>::open(self.url, size, SetUp::of::<C>(self.busy_wait), self.limit);
         Box::new(crate::own_transactions::BlockingTransactions::new(
             connections,
             self.most,
             Arc::clone(self.gate),
             self.busy_wait,
+            self.limit,
         ))
     }
 
@@ -65,6 +73,7 @@ impl OwnUrl<'_> {
             self.most,
             Arc::clone(self.gate),
             self.busy_wait,
+            self.limit,
         ))
     }
 }
@@ -75,10 +84,10 @@ pub(crate) struct Sqlite;
 
 #[cfg(feature = "sqlite")]
 impl Database for Sqlite {
-    type Carrier = diesel::SqliteConnection;
+    type Carrier = crate::apart::Apart<diesel::SqliteConnection>;
 
-    fn migrate(mut carrier: diesel::SqliteConnection) -> QueryResult<()> {
-        migrations::run_on_sqlite(&mut carrier)
+    fn migrate(mut carrier: Self::Carrier, waiting: Waiting) -> QueryResult<()> {
+        carrier.run(waiting, async |conn| migrations::run_on_sqlite(conn))
     }
 
     fn connections() -> Vec<NeededType> {
@@ -113,16 +122,16 @@ macro_rules! server {
             #[cfg(feature = $async_feature)]
             type Carrier = crate::driven::Driven<$async_connection>;
             #[cfg(not(feature = $async_feature))]
-            type Carrier = $connection;
+            type Carrier = crate::apart::Apart<$connection>;
 
             #[cfg(feature = $async_feature)]
-            fn migrate(carrier: Self::Carrier) -> QueryResult<()> {
-                carrier.use_as_blocking(|conn| $migrate(conn))?
+            fn migrate(carrier: Self::Carrier, waiting: Waiting) -> QueryResult<()> {
+                carrier.use_as_blocking(waiting, |conn| $migrate(conn))?
             }
 
             #[cfg(not(feature = $async_feature))]
-            fn migrate(mut carrier: Self::Carrier) -> QueryResult<()> {
-                $migrate(&mut carrier)
+            fn migrate(mut carrier: Self::Carrier, waiting: Waiting) -> QueryResult<()> {
+                carrier.run(waiting, async |conn| $migrate(conn))
             }
 
             fn connections() -> Vec<NeededType> {
@@ -180,19 +189,42 @@ impl<D: Database> Url<D> {
     fn own_transactions(&self, settings: &Settings, gate: &Arc<WriteGate>) -> Vec<Box<dyn OwnTransactions>> {
         // SQLite has one writer: a second transaction would only wait for the first one's lock.
         let most = if self.kind() == Kind::Sqlite { 1 } else { settings.transaction_connections };
-        D::transactions(&OwnUrl { url: &self.url, most, gate, busy_wait: settings.busy_wait })
+        D::transactions(&OwnUrl {
+            url: &self.url,
+            most,
+            #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
+            abandoned: settings.max_abandoned_threads,
+            gate,
+            busy_wait: settings.busy_wait,
+            limit: limit(self.kind(), settings),
+        })
     }
 
-    fn connect(&self, settings: &Settings) -> Result<D::Carrier, Problem> {
-        let mut carrier = D::Carrier::connect(&self.url).map_err(|error| self.unreachable(error))?;
-        let set_up = SetUp::of::<Connection<D>>(settings.busy_wait);
-        carrier.run(async |conn| set_up.apply(conn).await).map_err(|error| Problem::Database(error.to_string()))?;
-        Ok(carrier)
+    fn connect(&self, limit: Duration) -> Result<D::Carrier, Problem> {
+        let connected = D::Carrier::connect(&self.url, Waiting::begin("the first connection", limit), &Arc::default());
+        connected.map_err(|error| self.unreachable(error))
     }
 
     fn unreachable(&self, error: ConnectionError) -> Problem {
-        let reason = error.to_string();
-        Problem::Database(format!("cannot connect to {}: {}", without_password(&self.url), reason.trim()))
+        let (reason, address) = (error.to_string(), without_password(&self.url));
+        if self.kind() == Kind::Postgres && pooler::shows_in(&reason) {
+            return pooler::refused(&address);
+        }
+        Problem::Database(format!("cannot connect to {address}: {}", reason.trim()))
+    }
+
+    /// A second connection, where it is wanted to see that both have sessions of their own.
+    fn connect_beside(&self, first: &mut D::Carrier, limit: Duration) -> Result<Option<D::Carrier>, Problem> {
+        if self.kind() != Kind::Postgres {
+            return Ok(None);
+        }
+        let mut second = self.connect(limit)?;
+        let waiting = Waiting::begin("the question for the session", limit);
+        pooler::refuse_shared_sessions(&without_password(&self.url), |turn| {
+            let carrier = if turn == 0 { &mut *first } else { &mut second };
+            carrier.run(waiting, async |conn| pooler::session(conn).await)
+        })?;
+        Ok(Some(second))
     }
 }
 
@@ -213,28 +245,46 @@ impl<D: Database> Open for Url<D> {
     }
 
     fn prepare(&self, settings: &Settings, migrate: bool) -> Result<(), Problem> {
+        let limit = limit(self.kind(), settings);
+        let set_up = SetUp::of::<Connection<D>>(settings.busy_wait);
+        let mut checking = self.connect(limit)?;
+        // Before anything is set up: settings would stay with sessions that others use.
+        let second = self.connect_beside(&mut checking, limit)?;
         if migrate {
-            D::migrate(self.connect(settings)?).map_err(migration_failed)?;
+            let waiting = Waiting::begin("the migrations", limit.saturating_mul(MIGRATIONS_MAY_TAKE));
+            let mut migrating = second.map_or_else(|| self.connect(limit), Ok)?;
+            migrating.run(waiting, async move |conn| set_up.apply(conn).await).map_err(failed)?;
+            D::migrate(migrating, waiting).map_err(migration_failed)?;
         }
-        let mut checked = Ok(());
-        self.connect(settings)?
-            .run(async |conn| {
-                checked = migrations::check(conn).await;
-                Ok(())
-            })
-            .map_err(|error| Problem::Database(error.to_string()))?;
-        checked
+        let check = checking.run(Waiting::begin("the check of the table", limit), async move |conn| {
+            set_up.apply(conn).await?;
+            Ok(migrations::check(conn).await)
+        });
+        check.map_err(failed)?
     }
 
     fn store(&self, settings: &Settings, gate: Arc<WriteGate>) -> Arc<dyn Store> {
-        let connections =
-            Connections::<CarrierManager<D::Carrier>>::open(&self.url, OWN_CONNECTIONS, settings.busy_wait);
+        let limit = limit(self.kind(), settings);
+        let set_up = SetUp::of::<Connection<D>>(settings.busy_wait).with_server_limits(limit);
+        let connections = OwnPool::<D::Carrier>::open(&self.url, OWN_CONNECTIONS, set_up, limit);
         let transactions = self.own_transactions(settings, &gate);
-        Arc::new(DieselStore::new(connections, transactions, gate))
+        Arc::new(DieselStore::new(connections, transactions, gate, limit))
     }
 }
 
+/// How many times the limit of one operation the migrations may take, with the wait for another process that runs them.
+pub(crate) const MIGRATIONS_MAY_TAKE: u32 = 60;
+
+/// The client's limit for one operation. SQLite, which has no network, keeps to its own.
+pub(crate) fn limit(kind: Kind, settings: &Settings) -> Duration {
+    if kind == Kind::Sqlite { settings.busy_wait } else { settings.store_timeout }
+}
+
+fn failed(error: Error) -> Problem {
+    Problem::Database(error.to_string())
+}
+
 /// What a failed migration means for the start.
-pub(crate) fn migration_failed(error: diesel::result::Error) -> Problem {
+pub(crate) fn migration_failed(error: Error) -> Problem {
     Problem::Table(format!("the migrations of `consistency_task` failed: {error}"))
 }

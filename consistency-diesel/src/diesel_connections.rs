@@ -55,6 +55,10 @@ macro_rules! blocking_connection {
             fn pause(time: Duration) -> impl Future<Output = ()> + Send {
                 ready(std::thread::sleep(time))
             }
+
+            async fn within<T: Send>(_limit: Duration, work: impl Future<Output = T> + Send) -> Option<T> {
+                Some(work.await)
+            }
         }
     };
 }

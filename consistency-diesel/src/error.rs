@@ -77,8 +77,16 @@ pub(crate) fn refused(error: EnqueueError) -> Error {
 
 /// Sorts a database error for the runtime.
 pub(crate) fn store_error(error: Error) -> StoreError {
-    if is_transient(&error) { StoreError::Transient(Box::new(error)) } else { StoreError::Fatal(Box::new(error)) }
+    if !is_transient(&error) {
+        return StoreError::Fatal(Box::new(error));
+    }
+    let message = error.to_string().to_lowercase();
+    let locked = LOCKED.iter().any(|part| message.contains(part));
+    if locked { StoreError::Locked(Box::new(error)) } else { StoreError::Transient(Box::new(error)) }
 }
+
+/// Parts of messages that mean that somebody else's lock was waited for in vain.
+const LOCKED: [&str; 2] = ["lock wait timeout", "lock timeout"];
 
 /// Parts of messages that mean a passing fault. Diesel tells most of these apart by message only.
 const TRANSIENT: [&str; 23] = [
@@ -170,6 +178,11 @@ pub(crate) fn is_disconnected(error: &Error) -> bool {
         Error::RollbackErrorOnCommit { commit_error, .. } => is_disconnected(commit_error),
         _ => false,
     }
+}
+
+/// Whether nobody knows what became of COMMIT.
+pub(crate) fn is_unknown(error: &Error) -> bool {
+    matches!(TransactionError::of(error), Some(TransactionError::CommitUnknown(_)))
 }
 
 /// Whether another connection holds SQLite's write lock.

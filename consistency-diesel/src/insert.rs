@@ -126,7 +126,7 @@ async fn insert_rows<C: TaskConnection>(
         return insert_rows_mysql(conn, rows, lessor, wants_ids).await;
     }
     let values = [
-        ("rows", json(&rows)?),
+        ("rows", json(&rows)?.hidden()),
         ("node", lessor.node.into()),
         ("lease_us", micros(lessor.lease).into()),
         ("guarded", i64::from(lessor.guarded).into()),
@@ -170,7 +170,7 @@ fn row_values<'a>(row: &NewTask, lessor: Lessor<'_>) -> Vec<(&'a str, Bind)> {
         ("method_sign_name", row.method_sign_name.as_str().into()),
         ("execute_interval_second", row.execute_interval_second.into()),
         ("delay_time", row.delay_time.into()),
-        ("task_parameter", row.task_parameter.as_str().into()),
+        ("task_parameter", Bind::from(row.task_parameter.as_str()).hidden()),
         ("execute_mode", i64::from(row.execute_mode).into()),
         ("thread_way", i64::from(row.thread_way).into()),
         ("queue", row.queue.as_str().into()),
@@ -179,6 +179,7 @@ fn row_values<'a>(row: &NewTask, lessor: Lessor<'_>) -> Vec<(&'a str, Bind)> {
         ("lease_owner", row.leased.then(|| lessor.node.to_owned()).into()),
         ("lease_us", lease.into()),
         ("order_key", row.order_key.clone().into()),
+        ("order_policy", i64::from(row.order_policy).into()),
         ("biz_type", row.biz_type.clone().into()),
         ("biz_id", row.biz_id.clone().into()),
         ("meta", row.meta.clone().into()),

@@ -14,6 +14,7 @@ compile_error!(
     "`consistency-diesel` needs a database: enable the feature `sqlite`, `postgres`, `mysql`, `async-sqlite`, `async-postgres` or `async-mysql`"
 );
 
+mod apart;
 #[cfg(feature = "async")]
 pub mod async_connection;
 #[cfg(feature = "async")]
@@ -48,11 +49,14 @@ mod operations;
 pub mod outbox;
 mod own_transactions;
 mod pool;
+mod pooler;
 mod proof;
+mod read_only;
 mod rows;
 mod savepoint;
 mod set_up;
 pub mod source;
+mod stand_in;
 mod statement;
 mod store;
 #[doc(hidden)]
@@ -63,6 +67,7 @@ pub mod test_outbox;
 pub mod tls;
 pub mod transact;
 mod transaction;
+mod waiting;
 #[doc(hidden)]
 pub mod work;
 pub mod world;
@@ -90,6 +95,7 @@ pub mod prelude {
     pub use consistency_core::error::TaskError;
     // The task as a type, for `register::<ship>()` and `ship::NAME`.
     pub use consistency_core::task::Task;
+    pub use consistency_core::when_dead::WhenDead;
 }
 
 /// As [`prelude`], with the connections of diesel-async: here `outbox.transaction(..)` takes an `async` closure.
@@ -105,6 +111,7 @@ pub mod async_prelude {
     pub use consistency_core::error::TaskError;
     // The task as a type, for `register::<ship>()` and `ship::NAME`.
     pub use consistency_core::task::Task;
+    pub use consistency_core::when_dead::WhenDead;
 }
 
 /// A duration in microseconds, as the statements take it.

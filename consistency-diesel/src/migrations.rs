@@ -68,6 +68,7 @@ where
     C: Connection<Backend = diesel::pg::Pg> + MigrationHarness<diesel::pg::Pg>,
 {
     conn.transaction(|conn| {
+        // SQL: the name is a constant.
         conn.batch_execute(&format!("SELECT pg_advisory_xact_lock(hashtextextended('{LOCK_NAME}', 0))"))?;
         run_pending(conn, POSTGRES)
     })

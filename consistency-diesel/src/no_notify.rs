@@ -1,6 +1,7 @@
 //! Builds without `async-postgres` cannot notify: nothing here can be made.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use consistency_core::dispatch::Announce;
 use consistency_core::runtime::Runtime;
@@ -9,7 +10,7 @@ use consistency_core::runtime::Runtime;
 pub(crate) enum Notifications {}
 
 impl Notifications {
-    pub(crate) fn start(_: &str) -> std::io::Result<Self> {
+    pub(crate) fn start(_: &str, _: Duration) -> std::io::Result<Self> {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 

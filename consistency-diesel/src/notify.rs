@@ -21,9 +21,11 @@ use tokio::sync::Notify;
 use crate::async_connection::AsyncTaskConnection;
 use crate::connection::RunStatement;
 use crate::statement::Statement;
+use crate::waiting::Waiting;
 
 /// The channel. Every database has its own of this name.
 const CHANNEL: &str = "consistency_task";
+const LISTEN: &str = "LISTEN consistency_task";
 /// Least time between two notifications of one process: what is committed meanwhile goes with the next.
 const QUIET: Duration = Duration::from_millis(5);
 /// How long the end waits for the last notification.
@@ -42,6 +44,9 @@ pub(crate) struct Notifications {
 
 struct Shared {
     url: String,
+    /// Longest wait for an answer, and longest silence of the one connection that only listens before it is asked whether it
+    /// lives.
+    limit: Duration,
     /// Who sends; a process need not hear itself.
     sender: String,
     committed: Notify,
@@ -58,9 +63,10 @@ impl Notifications {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub(crate) fn start(url: &str) -> std::io::Result<Self> {
+    pub(crate) fn start(url: &str, limit: Duration) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             url: url.to_owned(),
+            limit,
             sender: uuid::Uuid::now_v7().to_string(),
             committed: Notify::new(),
             untold: AtomicBool::new(false),
@@ -141,7 +147,8 @@ impl Shared {
         };
         let values = [("channel", CHANNEL.into()), ("sender", self.sender.as_str().into())];
         self.untold.store(false, Ordering::SeqCst);
-        let told = conn.run(Statement::new("SELECT pg_notify({channel}, {sender})", &values)).await.map(drop);
+        let notify = Statement::new("SELECT pg_notify({channel}, {sender})", &values);
+        let told = self.in_time("a notification", conn.run(notify)).await.map(drop);
         told.inspect_err(|_| self.untold.store(true, Ordering::SeqCst))
     }
 
@@ -163,18 +170,32 @@ impl Shared {
     /// Listens until the connection ends.
     async fn listen_once(&self) -> QueryResult<()> {
         let mut conn = self.dial().await?;
-        conn.run_batch(&format!("LISTEN {CHANNEL}")).await?;
+        self.in_time("LISTEN", conn.run_batch(LISTEN)).await?;
         // What was committed while nobody listened was told to nobody.
         self.look();
-        let mut notifications = std::pin::pin!(conn.notifications_stream());
-        while let Some(Ok(notification)) = notifications.next().await {
-            if notification.payload != self.sender {
-                self.look();
-                // Many processes may tell; what comes meanwhile is read at once afterwards.
-                tokio::time::sleep(QUIET).await;
+        loop {
+            let heard = {
+                let mut notifications = std::pin::pin!(conn.notifications_stream());
+                tokio::time::timeout(self.limit, notifications.next()).await
+            };
+            match heard {
+                Ok(Some(Ok(notification))) if notification.payload == self.sender => {}
+                Ok(Some(Ok(_))) => {
+                    self.look();
+                    // Many processes may tell; what comes meanwhile is read at once afterwards.
+                    tokio::time::sleep(QUIET).await;
+                }
+                Ok(Some(Err(_)) | None) => return Ok(()),
+                // Nothing to hear, or nobody there any more: a connection that falls silent says neither.
+                Err(_) => self.in_time("a ping of the listening connection", conn.run_batch("SELECT 1")).await?,
             }
         }
-        Ok(())
+    }
+
+    /// Waits for an answer only so long.
+    async fn in_time<T>(&self, what: &'static str, asked: impl Future<Output = QueryResult<T>>) -> QueryResult<T> {
+        let waiting = Waiting::begin(what, self.limit);
+        tokio::time::timeout(self.limit, asked).await.unwrap_or_else(|_| Err(waiting.in_vain("")))
     }
 
     fn look(&self) {
@@ -184,8 +205,11 @@ impl Shared {
     }
 
     async fn dial(&self) -> QueryResult<AsyncPgConnection> {
-        AsyncPgConnection::dial(&self.url)
-            .await
-            .map_err(|error: ConnectionError| Error::QueryBuilderError(error.into()))
+        let dialled = async { AsyncPgConnection::dial(&self.url).await.map_err(broken) };
+        self.in_time("a new connection", dialled).await
     }
+}
+
+fn broken(error: ConnectionError) -> Error {
+    Error::QueryBuilderError(error.into())
 }

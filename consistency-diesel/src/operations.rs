@@ -1,26 +1,29 @@
 //! Claim, settle, renew, rescue, prune: each as its statement, or the few statements of one transaction, on one connection.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use consistency_core::rescue::{Rescued, rescue_pause};
 use consistency_core::state::State;
-use consistency_core::store::{
-    ClaimRequest, ClaimedTask, Head, LeaseId, Renewed, Rescued, Settled, Settlement, TaskStatus, rescue_pause,
-};
-use diesel::result::QueryResult;
+use consistency_core::store::{ClaimRequest, ClaimedTask, LeaseId, Outlook, Renewed, Settled, Settlement, TaskStatus};
+use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 use serde::Serialize;
 
 use crate::connection::TaskConnection;
-use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_PRUNABLE, MYSQL_RENEWABLE};
+use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_DOUBLED, MYSQL_PRUNABLE, MYSQL_RENEWABLE};
+use crate::error::is_transient;
 use crate::insert::{Lessor, insert_keyed, json};
-use crate::rows::{ClaimRow, claimed, head, rescued, status};
+use crate::rows::{ClaimRow, StoredText, claimed, expired, outlook, status};
 use crate::statement::{Bind, Statement};
 use crate::{count, micros};
 
-/// When the first row of each queue and priority is due.
-pub(crate) async fn look<C: TaskConnection>(conn: &mut C, queues: &[String]) -> QueryResult<Vec<Head>> {
+/// How often a claim is made when it would have let two rows of an ordering key run.
+const CLAIM_TRIES: usize = 5;
+
+/// When the first row of each queue and priority is due, and when the first lease ends.
+pub(crate) async fn look<C: TaskConnection>(conn: &mut C, queues: &[String]) -> QueryResult<Outlook> {
     let rows = conn.load_heads(Statement::new(C::DIALECT.sql.look, &[("queues", json(queues)?)])).await?;
-    Ok(rows.into_iter().map(head).collect())
+    Ok(outlook(rows))
 }
 
 /// Takes due rows, oldest first.
@@ -37,17 +40,34 @@ pub(crate) async fn claim<C: TaskConnection>(
         ("serial", i64::from(request.serial).into()),
         ("limit", count(request.limit).into()),
     ];
-    let rows = if C::DIALECT.kind == Kind::Mysql {
-        open_transaction(conn).await?;
-        let claimed = claim_on_mysql(conn, &values).await;
-        close_transaction(conn, claimed).await?
-    } else {
-        conn.load_claimed(Statement::new(C::DIALECT.sql.claim, &values)).await?
+    let mut tries = 1;
+    let rows = loop {
+        match claim_once(conn, &values).await {
+            Err(error) if would_run_two_of_a_key(&error) && tries < CLAIM_TRIES => tries += 1,
+            claimed => break claimed?,
+        }
     };
     let mut tasks: Vec<_> = rows.into_iter().map(|row| claimed(row, request.queue)).collect();
     // What is returned does not keep the order it was taken in.
     tasks.sort_by_key(|(due, task)| (*due, task.lease.id));
     Ok(tasks.into_iter().map(|(_, task)| task).collect())
+}
+
+async fn claim_once<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind); 7]) -> QueryResult<Vec<ClaimRow>> {
+    if C::DIALECT.kind != Kind::Mysql {
+        return conn.load_claimed(Statement::new(C::DIALECT.sql.claim, values)).await;
+    }
+    open_transaction(conn).await?;
+    let claimed = claim_on_mysql(conn, values).await;
+    close_transaction(conn, claimed).await
+}
+
+/// Whether a claim was refused, and nothing claimed, because two rows of an ordering key would have run: a person has put an
+/// old row back while somebody else was claiming the one whose turn it had been. The next try sees both. Two claims that look
+/// for one another's rows may also meet in a deadlock.
+fn would_run_two_of_a_key(error: &Error) -> bool {
+    use DatabaseErrorKind::{SerializationFailure, UniqueViolation};
+    matches!(error, Error::RollbackTransaction | Error::DatabaseError(UniqueViolation | SerializationFailure, _))
 }
 
 /// MySQL cannot return what it updates. Locked rows are skipped, so nobody waits for this transaction.
@@ -56,7 +76,15 @@ async fn claim_on_mysql<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind);
     if !rows.is_empty() {
         let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
         let [node, lease, ..] = values.clone();
-        conn.run(Statement::new(C::DIALECT.sql.claim, &[("ids", json(&ids)?), node, lease])).await?;
+        let ids = json(&ids)?;
+        conn.run(Statement::new(C::DIALECT.sql.claim, &[("ids", ids.clone()), node, lease])).await?;
+        // A unique index, as on the other databases, would have claims of different keys wait for one another's gaps. So the
+        // claim looks for others after it has written: an update, which waits for what others are about to commit, and whose
+        // deadlock is told at once. (In a cached SELECT it comes while rows are fetched, after which the client hangs.)
+        let is_ordered = rows.iter().any(|row| row.8.is_some());
+        if is_ordered && conn.run(Statement::new(MYSQL_DOUBLED, &[("ids", ids)])).await? > 0 {
+            return Err(Error::RollbackTransaction);
+        }
     }
     Ok(rows)
 }
@@ -213,21 +241,42 @@ pub(crate) async fn rescue<C: TaskConnection>(
 }
 
 async fn rescue_expired<C: TaskConnection>(conn: &mut C, crash_budget: u32, limit: usize) -> QueryResult<Vec<Rescued>> {
-    let values = [("crash_budget", i64::from(crash_budget).into()), ("limit", count(limit).into())];
-    let expired = conn.load_expired(Statement::new(C::DIALECT.sql.expired, &values)).await?;
-    let mut rescued: Vec<Rescued> = expired.into_iter().map(rescued).collect();
+    let found = conn.load_expired(Statement::new(C::DIALECT.sql.expired, &[("limit", count(limit).into())])).await?;
+    let mut rescued: Vec<Rescued> = found.into_iter().map(|row| expired(row).rescued(crash_budget)).collect();
     rescued.sort_by_key(|row| row.id);
-    if !rescued.is_empty() {
-        let rows: Vec<_> = rescued.iter().map(rescue_row).collect();
-        conn.run(Statement::new(C::DIALECT.sql.rescue, &[("rows", json(&rows)?)])).await?;
+    if rescued.is_empty() {
+        return Ok(rescued);
     }
-    Ok(rescued)
+    match take_back(conn, &rescued).await {
+        Ok(()) => return Ok(rescued),
+        Err(error) if is_transient(&error) => return Err(error),
+        Err(_) => {}
+    }
+    // One row that the database refuses must not keep the others.
+    let mut taken_back = Vec::with_capacity(rescued.len());
+    for row in rescued {
+        match take_back(conn, std::slice::from_ref(&row)).await {
+            Ok(()) => taken_back.push(row),
+            Err(error) if is_transient(&error) => return Err(error),
+            Err(error) => tracing::error!(id = row.id, %error, "a row whose lease has ended cannot be taken back"),
+        }
+    }
+    Ok(taken_back)
+}
+
+/// Writes that rows are taken back, in a savepoint.
+async fn take_back<C: TaskConnection>(conn: &mut C, rescued: &[Rescued]) -> QueryResult<()> {
+    let rows: Vec<_> = rescued.iter().map(rescue_row).collect();
+    let statement = Statement::new(C::DIALECT.sql.rescue, &[("rows", json(&rows)?)]);
+    conn.open().await?;
+    let written = conn.run(statement).await.map(drop);
+    close_transaction(conn, written).await
 }
 
 fn rescue_row(row: &Rescued) -> RescueRow {
     let Rescued { id, node, state, lost_times, .. } = row;
     let what_now = match state {
-        State::Dead => "; it is given up: it may be what ends its workers",
+        State::Dead | State::Skipped => "; it is given up: it may be what ends its workers",
         _ => "",
     };
     let error =
@@ -241,17 +290,26 @@ fn rescue_row(row: &Rescued) -> RescueRow {
     }
 }
 
-/// Names of due rows that are not in `names`.
+/// Names of due rows of `queues` that are not in `names`. Each queue and priority with due rows is asked by itself, so that the
+/// index answers.
 pub(crate) async fn unknown_names<C: TaskConnection>(
     conn: &mut C,
+    queues: &[String],
     names: &[String],
     limit: usize,
 ) -> QueryResult<Vec<String>> {
-    conn.load_texts(Statement::new(
-        C::DIALECT.sql.unknown_names,
-        &[("names", json(names)?), ("limit", count(limit).into())],
-    ))
-    .await
+    let mut unknown = BTreeSet::new();
+    for head in look(conn, queues).await?.heads.into_iter().filter(|head| head.wait.is_zero()) {
+        let values = [
+            ("queue", head.queue.into()),
+            ("priority", i64::from(head.priority).into()),
+            ("names", json(names)?),
+            ("limit", count(limit).into()),
+        ];
+        let found = conn.load_texts(Statement::new(C::DIALECT.sql.unknown_names, &values)).await?;
+        unknown.extend(found.into_iter().map(StoredText::or_unreadable));
+    }
+    Ok(unknown.into_iter().take(limit).collect())
 }
 
 /// What is known of a task.

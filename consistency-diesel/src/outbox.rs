@@ -8,6 +8,7 @@ use consistency_core::call::Call;
 use consistency_core::dispatch::{EnqueueOnly, HandOff};
 use consistency_core::enqueue::Receipt;
 use consistency_core::error::StoreError;
+use consistency_core::health::Trouble;
 use consistency_core::runtime::{RunningTask, Runtime};
 use consistency_core::store::{Store, TaskStatus};
 use diesel::result::QueryResult;
@@ -137,6 +138,15 @@ impl Outbox {
         }
     }
 
+    /// What this node's own work with the database has been failing at longest: looking for due tasks, writing outcomes, or
+    /// renewing leases. `None` when all of it succeeded the last time it was tried, and always for an outbox that runs nothing.
+    ///
+    /// For readiness and alarms. It does not ask the database: it says what the node met, at the latest at its last look
+    /// (`poll_interval`). A node in trouble goes on trying, and needs no restart.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.runtime().and_then(|runtime| runtime.trouble())
+    }
+
     /// The name of this node in `lease_owner`; empty for an enqueue-only outbox.
     pub fn node(&self) -> &str {
         self.hand_off().node()
@@ -182,6 +192,8 @@ impl Outbox {
             gate: Some(&self.inner.gate),
             busy_wait: self.inner.busy_wait,
             inside_another: matches!(self.inner.role, Role::Test(_)),
+            begun: false,
+            limit: None,
         }
     }
 

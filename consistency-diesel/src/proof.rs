@@ -14,6 +14,7 @@ use diesel::result::{Error, QueryResult};
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::error::{TransactionError, is_disconnected};
+use crate::pooler;
 use crate::statement::Statement;
 
 /// Runs a statement of the transaction, unless its answer could be mistaken for that of an earlier one that was given up.
@@ -32,6 +33,7 @@ pub(crate) async fn set<C: TaskConnection>(conn: &mut C, level: usize) -> QueryR
     match C::DIALECT.kind {
         // Set together with BEGIN, for every level.
         Kind::Postgres => Ok(()),
+        // SQL: the level is a number of our own.
         Kind::Sqlite | Kind::Mysql => conn.run_batch(&format!("SAVEPOINT consistency_proof_{level}")).await,
     }
 }
@@ -54,7 +56,8 @@ pub(crate) async fn ask<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
     let text = "SELECT 1::bigint WHERE current_setting('consistency.proof', true) = 'open'";
     match conn.load_ids(Statement::new(text, &[])).await {
         Ok(proven) if !proven.is_empty() => Ok(()),
-        Err(error) if is_disconnected(&error) => Err(error),
+        // It says what is wrong: the connection is gone, or shares its session with others.
+        Err(error) if is_disconnected(&error) || pooler::shows_in(&error.to_string()) => Err(error),
         // The setting is gone, or a failed transaction answers nothing.
         Ok(_) | Err(_) => Err(TransactionError::Lost.into()),
     }
@@ -64,7 +67,7 @@ pub(crate) async fn ask<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
 /// proven by what the flush writes, or by [`ask`].
 ///
 /// # Errors
-/// [`TransactionError::Lost`] when it does not.
+/// [`TransactionError::Lost`] when it does not; the database's own where the connection is gone.
 pub(crate) async fn redeem<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
     // Diesel counts the transaction itself as depth 1.
     let healthy = conn.healthy_depth().is_some_and(|known| known as usize == level + 1);
@@ -72,16 +75,26 @@ pub(crate) async fn redeem<C: TaskConnection>(conn: &mut C, level: usize) -> Que
         && match C::DIALECT.kind {
             Kind::Postgres => true,
             Kind::Sqlite | Kind::Mysql => {
-                conn.run_batch(&format!("RELEASE SAVEPOINT consistency_proof_{level}")).await.is_ok()
+                // SQL: the level is a number of our own.
+                accepted(conn.run_batch(&format!("RELEASE SAVEPOINT consistency_proof_{level}")).await)?
             }
         };
     if proven { Ok(()) } else { Err(TransactionError::Lost.into()) }
 }
 
+/// Whether a statement was accepted that only a living transaction accepts. A connection that is gone says nothing of it.
+fn accepted(answer: QueryResult<()>) -> QueryResult<bool> {
+    match answer {
+        Ok(()) => Ok(true),
+        Err(error) if is_disconnected(&error) => Err(error),
+        Err(_) => Ok(false),
+    }
+}
+
 /// Proves that a transaction of the caller's own is open.
 ///
 /// # Errors
-/// [`TransactionError::NotOpen`] when none is.
+/// [`TransactionError::NotOpen`] when none is; the database's own where the connection is gone.
 pub(crate) async fn of_open_transaction<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
     match conn.healthy_depth() {
         None => return Err(TransactionError::Lost.into()),
@@ -90,11 +103,11 @@ pub(crate) async fn of_open_transaction<C: TaskConnection>(conn: &mut C) -> Quer
     }
     let open = match C::DIALECT.kind {
         // Refused outside a transaction, and in a failed one. Storing takes a stronger lock anyway.
-        Kind::Postgres => conn.run_batch("LOCK TABLE consistency_task IN ACCESS SHARE MODE").await.is_ok(),
+        Kind::Postgres => accepted(conn.run_batch("LOCK TABLE consistency_task IN ACCESS SHARE MODE").await)?,
         // Outside a transaction the savepoint is forgotten at once.
         Kind::Mysql => {
             conn.run_batch("SAVEPOINT consistency_join").await?;
-            conn.run_batch("RELEASE SAVEPOINT consistency_join").await.is_ok()
+            accepted(conn.run_batch("RELEASE SAVEPOINT consistency_join").await)?
         }
         // A second BEGIN is refused exactly when a transaction is open.
         Kind::Sqlite => match conn.run_batch("BEGIN").await {

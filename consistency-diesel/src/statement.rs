@@ -3,13 +3,14 @@
 //! The texts are constants and values are only ever bound, so prepared statements are cached by text and no SQL is built
 //! from values. Both Diesel worlds can run the same statements.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use diesel::RunQueryDsl;
 use diesel::backend::Backend;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
 use diesel::result::QueryResult;
-use diesel::serialize::ToSql;
+use diesel::serialize::{Output, ToSql};
 use diesel::sql_types::{BigInt, HasSqlType, Nullable, Text};
 
 /// A bound value.
@@ -17,6 +18,38 @@ use diesel::sql_types::{BigInt, HasSqlType, Nullable, Text};
 pub(crate) enum Bind {
     Int(Option<i64>),
     Text(Option<String>),
+    /// A text with arguments of tasks in it.
+    Hidden(Hidden),
+}
+
+/// A text of which `Debug` tells only the size, so that a connection's instrumentation does not log what may be sensitive.
+#[derive(Clone)]
+pub(crate) struct Hidden(String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<{} bytes>", self.0.len())
+    }
+}
+
+impl<DB> ToSql<Nullable<Text>, DB> for Hidden
+where
+    DB: Backend,
+    String: ToSql<Nullable<Text>, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> diesel::serialize::Result {
+        ToSql::<Nullable<Text>, DB>::to_sql(&self.0, out)
+    }
+}
+
+impl Bind {
+    /// The same value, hidden from whoever logs statements.
+    pub(crate) fn hidden(self) -> Bind {
+        match self {
+            Bind::Text(Some(text)) => Bind::Hidden(Hidden(text)),
+            other => other,
+        }
+    }
 }
 
 impl From<i64> for Bind {
@@ -101,6 +134,7 @@ where
     DB: Backend + HasSqlType<BigInt> + HasSqlType<Text>,
     Option<i64>: ToSql<Nullable<BigInt>, DB>,
     Option<String>: ToSql<Nullable<Text>, DB>,
+    String: ToSql<Nullable<Text>, DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
         if !self.cached {
@@ -111,6 +145,7 @@ where
                 Piece::Sql(text) => out.push_sql(text),
                 Piece::Bind(Bind::Int(value)) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
                 Piece::Bind(Bind::Text(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
+                Piece::Bind(Bind::Hidden(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
             }
         }
         Ok(())
@@ -127,3 +162,39 @@ impl<ST> Query for Statement<ST> {
 }
 
 impl<ST, C> RunQueryDsl<C> for Statement<ST> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Text and values apart, as they go to the database.
+    fn sent(statement: &Statement) -> (String, Vec<String>) {
+        let (mut text, mut values) = (String::new(), Vec::new());
+        for piece in &statement.pieces {
+            match piece {
+                Piece::Sql(sql) => text.push_str(sql),
+                Piece::Bind(bind) => {
+                    text.push('?');
+                    values.push(format!("{bind:?}"));
+                }
+            }
+        }
+        (text, values)
+    }
+
+    #[test]
+    fn a_value_that_looks_like_a_placeholder_stays_a_value() {
+        let hostile = "{b} {a} {rows} {} } { '; -- ? $1";
+        let statement = Statement::new("SELECT {a}, {b}, {a}", &[("a", hostile.into()), ("b", 7.into())]);
+        let (text, values) = sent(&statement.and(" WHERE {c} = 'x'", &[("c", "{a}".into())]));
+        assert_eq!(text, "SELECT ?, ?, ? WHERE ? = 'x'");
+        let shown = format!("Text(Some({hostile:?}))");
+        assert_eq!(values, [shown.as_str(), "Int(Some(7))", &shown, "Text(Some(\"{a}\"))"]);
+    }
+
+    #[test]
+    fn arguments_are_hidden_from_whoever_logs_statements() {
+        let statement = Statement::new("SELECT {a}", &[("a", Bind::from("4111").hidden())]);
+        assert_eq!(sent(&statement), ("SELECT ?".to_owned(), vec!["Hidden(<4 bytes>)".to_owned()]));
+    }
+}

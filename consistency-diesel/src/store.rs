@@ -1,5 +1,6 @@
 //! The contract of `consistency-core`, kept by a pool of connections; wiring only.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,104 +8,180 @@ use consistency_core::dispatch::HandOff;
 use consistency_core::enqueue::Receipt;
 use consistency_core::error::StoreError;
 use consistency_core::new_task::NewTask;
+use consistency_core::rescue::Rescued;
 use consistency_core::store::{
-    ClaimRequest, ClaimedTask, Head, LeaseId, OutcomeFuture, Renewed, Rescued, Settled, Settlement, Store, TaskStatus,
+    ClaimRequest, ClaimedTask, LeaseId, OutcomeFuture, Outlook, Renewed, Settled, Settlement, Store, TaskStatus,
     TransactionOutcome,
 };
 use consistency_core::task::{NeededType, TxBody};
-use diesel::r2d2::ManageConnection;
 use diesel::result::QueryResult;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
-use crate::carrier::Carrier;
 use crate::connection::TaskConnection;
-use crate::error::store_error;
 use crate::insert::{Lessor, insert_keyed};
 use crate::operations;
 use crate::own_transactions::OwnTransactions;
 use crate::pool::Connections;
+use crate::read_only;
+use crate::waiting::Waiting;
 use crate::write_gate::WriteGate;
 
+/// How many statements must fit into the limit of one operation.
+const STATEMENTS_IN_TIME: usize = 100;
+/// How many outcomes that take statements of their own go into one operation.
+const WITH_ROWS_IN_TIME: usize = 20;
+/// Least time for what a lease makes pointless later: a machine may be busy.
+const LEASE_WORK_AT_LEAST: Duration = Duration::from_secs(1);
+
 /// The runtime's own connections to one database.
-pub(crate) struct DieselStore<M: ManageConnection> {
-    connections: Connections<M>,
+pub(crate) struct DieselStore<R> {
+    connections: R,
     /// Where `#[tx]` tasks run, for each connection type they can have.
     transactions: Vec<Box<dyn OwnTransactions>>,
     gate: Arc<WriteGate>,
+    /// Longest time for one operation.
+    limit: Duration,
     /// Questions and prunes from outside take turns, so that they never use up the runtime's own connections.
     outside: Mutex<()>,
 }
 
-impl<M: ManageConnection<Connection: Carrier>> DieselStore<M> {
+impl<R: Connections> DieselStore<R> {
     pub(crate) fn new(
-        connections: Connections<M>,
+        connections: R,
         transactions: Vec<Box<dyn OwnTransactions>>,
         gate: Arc<WriteGate>,
+        limit: Duration,
     ) -> Self {
-        Self { connections, transactions, gate, outside: Mutex::new(()) }
+        Self { connections, transactions, gate, limit, outside: Mutex::new(()) }
     }
 
-    fn read<T>(&self, work: impl AsyncFnOnce(&mut Connection<M>) -> QueryResult<T>) -> Result<T, StoreError> {
-        let mut conn = self.connections.get()?;
-        conn.run(work).map_err(store_error)
+    fn waiting(&self, what: &'static str) -> Waiting {
+        Waiting::begin(what, self.limit)
     }
 
-    fn write<T>(&self, work: impl AsyncFnOnce(&mut Connection<M>) -> QueryResult<T>) -> Result<T, StoreError> {
-        let mut conn = self.connections.get()?;
+    /// For what is of no use once half a lease is over.
+    fn waiting_within(&self, lease: Duration, what: &'static str) -> Waiting {
+        Waiting::begin(what, self.limit.min((lease / 2).max(LEASE_WORK_AT_LEAST)))
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        waiting: Waiting,
+        work: impl AsyncFnOnce(&mut R::Connection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(waiting, work)
+    }
+
+    fn write<T: Send + 'static>(
+        &self,
+        waiting: Waiting,
+        work: impl AsyncFnOnce(&mut R::Connection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let _turn = self.gate.enter();
-        conn.run(work).map_err(store_error)
+        self.run(waiting.anew(), work)
+    }
+
+    /// A connection that turns out to be read-only is not kept.
+    fn run<T: Send + 'static>(
+        &self,
+        waiting: Waiting,
+        work: impl AsyncFnOnce(&mut R::Connection) -> QueryResult<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.connections.run(waiting, async move |conn: &mut R::Connection| {
+            let done = work(&mut *conn).await;
+            read_only::let_go_after(conn, &done);
+            done
+        })
+    }
+
+    /// The turn of a question from outside.
+    fn turn(&self, waiting: Waiting) -> Result<MutexGuard<'_, ()>, StoreError> {
+        let others = "others from outside take as long";
+        self.outside
+            .try_lock_for(waiting.left())
+            .ok_or_else(|| StoreError::Transient(waiting.no_connection(&others).into()))
     }
 }
 
-/// The connection inside those of a pool.
-type Connection<M> = <<M as ManageConnection>::Connection as Carrier>::Connection;
-
-impl<M: ManageConnection<Connection: Carrier>> Store for DieselStore<M> {
+impl<R: Connections> Store for DieselStore<R> {
     fn connections(&self) -> Vec<NeededType> {
         self.transactions.iter().map(|transactions| transactions.connection()).collect()
     }
 
     fn insert(&self, rows: &[NewTask], node: &str, lease: Duration) -> Result<Vec<Receipt>, StoreError> {
-        let lessor = Lessor { node, lease, guarded: false };
-        self.write(async |conn| {
+        let (rows, node) = (rows.to_vec(), node.to_owned());
+        // Row by row.
+        let limit =
+            self.limit.saturating_mul(1 + u32::try_from(rows.len() / STATEMENTS_IN_TIME).unwrap_or(u32::MAX - 1));
+        self.write(Waiting::begin("an insert", limit), async move |conn| {
+            let lessor = Lessor { node: &node, lease, guarded: false };
             operations::open_transaction(conn).await?;
-            let inserted = insert_each(conn, rows, lessor).await;
+            let inserted = insert_each(conn, &rows, lessor).await;
             operations::close_transaction(conn, inserted).await
         })
     }
 
-    fn look(&self, queues: &[String]) -> Result<Vec<Head>, StoreError> {
-        self.read(async |conn| operations::look(conn, queues).await)
+    fn look(&self, queues: &[String]) -> Result<Outlook, StoreError> {
+        let queues = queues.to_vec();
+        self.read(self.waiting("a look for due tasks"), async move |conn| operations::look(conn, &queues).await)
     }
 
     fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError> {
-        self.write(async |conn| operations::claim(conn, request).await)
+        let ClaimRequest { node, lease, queue, priority, names, limit, serial } = *request;
+        let (node, queue, names) = (node.to_owned(), queue.to_owned(), names.to_vec());
+        self.write(self.waiting_within(lease, "a claim"), async move |conn| {
+            let (node, queue, names) = (&*node, &*queue, &*names);
+            let request = ClaimRequest { node, lease, queue, priority, names, limit, serial };
+            operations::claim(conn, &request).await
+        })
     }
 
     fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
-        self.write(async |conn| operations::settle(conn, settlements).await)
+        let (alone, with_rows): (Vec<_>, Vec<_>) =
+            settlements.iter().cloned().partition(|settlement| settlement.follow_ups.is_empty());
+        // Those with rows of their own take some statements each: not too many of them within one limit.
+        let parts =
+            std::iter::once(&*alone).filter(|alone| !alone.is_empty()).chain(with_rows.chunks(WITH_ROWS_IN_TIME));
+        let mut answers = HashMap::with_capacity(settlements.len());
+        for part in parts.map(<[Settlement]>::to_vec) {
+            let leases: Vec<LeaseId> = part.iter().map(|settlement| settlement.lease).collect();
+            let settled =
+                self.write(self.waiting("a settlement"), async move |conn| operations::settle(conn, &part).await)?;
+            answers.extend(leases.into_iter().zip(settled));
+        }
+        Ok(settlements
+            .iter()
+            .map(|settlement| answers.get(&settlement.lease).copied().unwrap_or(Settled::Lost))
+            .collect())
     }
 
     fn renew(&self, leases: &[LeaseId], lease: Duration) -> Result<Vec<Renewed>, StoreError> {
-        self.write(async |conn| operations::renew(conn, leases, lease).await)
+        let leases = leases.to_vec();
+        let waiting = self.waiting_within(lease, "a renewal of leases");
+        self.write(waiting, async move |conn| operations::renew(conn, &leases, lease).await)
     }
 
     fn rescue(&self, crash_budget: u32, limit: usize) -> Result<Vec<Rescued>, StoreError> {
-        self.write(async |conn| operations::rescue(conn, crash_budget, limit).await)
+        let waiting = self.waiting("a rescue");
+        self.write(waiting, async move |conn| operations::rescue(conn, crash_budget, limit).await)
     }
 
-    fn unknown_names(&self, names: &[String], limit: usize) -> Result<Vec<String>, StoreError> {
-        self.read(async |conn| operations::unknown_names(conn, names, limit).await)
+    fn unknown_names(&self, queues: &[String], names: &[String], limit: usize) -> Result<Vec<String>, StoreError> {
+        let (queues, names) = (queues.to_vec(), names.to_vec());
+        let waiting = self.waiting("a look for unknown names");
+        self.read(waiting, async move |conn| operations::unknown_names(conn, &queues, &names, limit).await)
     }
 
     fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
-        let _turn = self.outside.lock();
-        self.read(async |conn| operations::find_status(conn, task_id).await)
+        let (waiting, task_id) = (self.waiting("a question about a task"), task_id.to_owned());
+        let _turn = self.turn(waiting)?;
+        self.read(waiting, async move |conn| operations::find_status(conn, &task_id).await)
     }
 
     fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {
-        let _turn = self.outside.lock();
-        self.write(async |conn| operations::prune(conn, older_than, limit).await)
+        let waiting = self.waiting("a prune");
+        let _turn = self.turn(waiting)?;
+        self.write(waiting, async move |conn| operations::prune(conn, older_than, limit).await)
     }
 
     fn run_in_transaction<'a>(
@@ -123,6 +200,10 @@ impl<M: ManageConnection<Connection: Carrier>> Store for DieselStore<M> {
                 Box::pin(std::future::ready(TransactionOutcome::NotStarted(StoreError::Fatal(error.into()))))
             }
         }
+    }
+
+    fn gave_up(&self, lease: LeaseId) {
+        self.transactions.iter().for_each(|transactions| transactions.gave_up(lease));
     }
 }
 

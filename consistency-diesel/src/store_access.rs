@@ -6,36 +6,38 @@ use std::time::Duration;
 use consistency_core::store::{ClaimRequest, ClaimedTask, Store};
 use diesel::result::QueryResult;
 
+use crate::apart::Apart;
 use crate::blocking_connection::BlockingConnection;
-use crate::carrier::CarrierManager;
 use crate::operations;
 use crate::own_transactions::BlockingTransactions;
-use crate::pool::Connections;
+use crate::pool::OwnPool;
+use crate::set_up::SetUp;
 use crate::store::DieselStore;
 use crate::world::now;
 use crate::write_gate::WriteGate;
 
-/// The store on the database at `address`, as an outbox would open it: a file for SQLite, else a URL.
-pub fn open<C: BlockingConnection>(address: &str, busy_wait: Duration) -> Arc<dyn Store> {
-    let gate = Arc::new(WriteGate::new(C::DIALECT.kind, busy_wait));
-    let connections = || Connections::<CarrierManager<C>>::open(address, 4, busy_wait);
-    let transactions = BlockingTransactions::new(connections(), 4, Arc::clone(&gate), busy_wait);
-    Arc::new(DieselStore::new(connections(), vec![Box::new(transactions)], gate))
+/// The store on the database at `address`, as an outbox would open it: a file for SQLite, else a URL. `limit` is that for each
+/// operation, and for a locked SQLite file.
+pub fn open<C: BlockingConnection>(address: &str, limit: Duration) -> Arc<dyn Store> {
+    let gate = Arc::new(WriteGate::new(C::DIALECT.kind, limit));
+    let set_up = SetUp::of::<C>(limit);
+    let connections = OwnPool::<Apart<C>>::open(address, 4, set_up.with_server_limits(limit), limit);
+    let of_tasks = OwnPool::<Apart<C>>::open(address, 4, set_up, limit);
+    let transactions = BlockingTransactions::new(of_tasks, 4, Arc::clone(&gate), limit, limit);
+    Arc::new(DieselStore::new(connections, vec![Box::new(transactions)], gate, limit))
 }
 
 /// As [`open`], on connections of diesel-async.
 #[cfg(feature = "async")]
-pub fn open_async<C: crate::async_connection::AsyncTaskConnection>(
-    address: &str,
-    busy_wait: Duration,
-) -> Arc<dyn Store> {
+pub fn open_async<C: crate::async_connection::AsyncTaskConnection>(address: &str, limit: Duration) -> Arc<dyn Store> {
     use crate::driven::Driven;
     use crate::own_transactions::AsyncTransactions;
 
-    let gate = Arc::new(WriteGate::new(C::DIALECT.kind, busy_wait));
-    let connections = Connections::<CarrierManager<Driven<C>>>::open(address, 4, busy_wait);
-    let transactions = AsyncTransactions::<C>::new(address, 4, Arc::clone(&gate), busy_wait);
-    Arc::new(DieselStore::new(connections, vec![Box::new(transactions)], gate))
+    let gate = Arc::new(WriteGate::new(C::DIALECT.kind, limit));
+    let set_up = SetUp::of::<C>(limit).with_server_limits(limit);
+    let connections = OwnPool::<Driven<C>>::open(address, 4, set_up, limit);
+    let transactions = AsyncTransactions::<C>::new(address, 4, Arc::clone(&gate), limit, limit);
+    Arc::new(DieselStore::new(connections, vec![Box::new(transactions)], gate, limit))
 }
 
 /// One claim on a connection of the caller's own, so that its transaction can be held open.

@@ -12,12 +12,14 @@ use consistency_core::context::TaskContext;
 use consistency_core::dispatch::{EnqueueOnly, HandOff};
 use consistency_core::enqueue::EnqueueRules;
 use consistency_core::error::{StartError, TaskError};
+use consistency_core::error_text::clean_error_text;
 use consistency_core::inject::InjectedState;
 use consistency_core::registry::Registry;
 use consistency_core::retry::decide;
+use consistency_core::sensitive::Secrets;
 use consistency_core::settings::Settings;
 use consistency_core::state::State;
-use consistency_core::store::{ClaimRequest, ClaimedTask, TransactionOutcome};
+use consistency_core::store::{ClaimRequest, ClaimedTask, Outlook, TransactionOutcome};
 use consistency_core::task::{Attempt, Body, NeededType, Task, TaskDefinition, TxBody, tx_body};
 use diesel::result::QueryResult;
 
@@ -185,7 +187,7 @@ impl TestRun {
     async fn claim_one<C: TaskConnection>(&self, conn: &mut C) -> QueryResult<Option<ClaimedTask>> {
         let named = self.registry.definitions().map(|definition| definition.options.queue);
         let queues: Vec<String> = self.settings.served_queues(named).into_iter().collect();
-        let mut heads = operations::look(conn, &queues).await?;
+        let Outlook { mut heads, .. } = operations::look(conn, &queues).await?;
         heads.retain(|head| head.wait.is_zero());
         heads.sort_by_key(|head| head.priority);
         for head in heads {
@@ -244,7 +246,9 @@ impl TestRun {
             return Ok(());
         };
         let decision = decide(&outcome, task.attempt(), &task.policy(), 0.0);
-        let error = outcome.err().map(|error| error.text().to_owned());
+        let secrets = Secrets::of(definition.sensitive, &task.task_parameter);
+        let clean = |error: TaskError| clean_error_text(error.text(), self.settings.max_error_bytes, &secrets);
+        let error = outcome.err().map(clean);
         let settlement = task.settled(decision, error, context.take_follow_ups());
         match &settlement.error {
             Some(error) if settlement.state != State::Succeeded => {
@@ -262,7 +266,8 @@ impl TestRun {
         task: &ClaimedTask,
         body: &mut TxBody<'_>,
     ) -> Option<Result<(), TaskError>> {
-        let opening = Opening { gate: None, busy_wait: self.settings.busy_wait, inside_another: true };
+        let opening =
+            Opening { gate: None, busy_wait: self.settings.busy_wait, inside_another: true, begun: false, limit: None };
         let charge = task.charge_when_run();
         match transaction::run_task(conn, task.lease, charge, &self.hand_off, opening, body).await {
             TransactionOutcome::Committed => None,

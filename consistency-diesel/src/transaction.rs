@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use consistency_core::dispatch::{CallerRun, HandOff, Reservation};
 use consistency_core::enqueue::{Answers, EnqueueScope};
-use consistency_core::error::TaskError;
+use consistency_core::error::{StoreError, TaskError};
+use consistency_core::fault::{self, Point};
 use consistency_core::store::{ClaimedTask, LeaseId, TransactionOutcome};
 use consistency_core::task::{TxBody, TxParts};
 use diesel::connection::TransactionManagerStatus;
@@ -16,11 +17,12 @@ use futures_util::FutureExt;
 use crate::busy::Busy;
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
-use crate::error::{TransactionError, is_disconnected, is_transient, store_error};
+use crate::error::{TransactionError, is_disconnected, is_transient, is_unknown, store_error};
 use crate::insert::{Lessor, insert_buffered, insert_keyed};
 use crate::operations::complete;
 use crate::proof;
 use crate::task_tx::TaskTx;
+use crate::waiting::Waiting;
 use crate::work::Work;
 use crate::world::World;
 use crate::write_gate::{Turn, WriteGate};
@@ -74,22 +76,26 @@ pub(crate) async fn run_task<C: TaskConnection>(
     opening: Opening<'_>,
     body: &mut TxBody<'_>,
 ) -> TransactionOutcome {
-    let mut open = match begin(conn, opening).await {
+    let limit = opening.limit;
+    let mut open = match within::<C, _>(limit, "the begin of a task's transaction", begin(conn, opening)).await {
         Ok(open) => open,
         Err(error) => return TransactionOutcome::NotStarted(store_error(error)),
     };
+    open.limit = limit;
     let mut scope = EnqueueScope::new(Arc::clone(hand_off.rules()), open.base);
     open.answers = scope.answers().clone();
     if let Err(error) = body(TxParts { connection: &mut *open.conn, scope: &mut scope }).await {
-        open.roll_back().await;
+        open.roll_back_in_time().await;
         return TransactionOutcome::Failed(error);
     }
     match finish(open, hand_off, scope, Some(Completion { lease, charge })).await {
         Ok(Some(_)) => TransactionOutcome::Committed,
         Ok(None) => TransactionOutcome::LeaseLost,
-        // Not the task's fault: it costs no attempt. An unknown outcome of COMMIT is no passing fault; its settlement finds
-        // out whether the row is done.
-        Err(error) if is_transient(&error) => TransactionOutcome::RolledBack(store_error(error)),
+        // Not the task's fault: it costs no attempt. Where the answer to COMMIT was lost, the settlement finds out whether the
+        // row is done: it waits for the row's lock, and changes nothing then.
+        Err(error) if is_transient(&error) || is_unknown(&error) => {
+            TransactionOutcome::RolledBack(StoreError::Transient(Box::new(error)))
+        }
         Err(error) => TransactionOutcome::Failed(TaskError::new(error)),
     }
 }
@@ -103,6 +109,21 @@ pub(crate) struct Opening<'a> {
     pub(crate) busy_wait: Duration,
     /// Whether one that is open already is taken, through a savepoint: for tests that roll everything back at their end.
     pub(crate) inside_another: bool,
+    /// Whether it is begun already, by [`send_begin`].
+    pub(crate) begun: bool,
+    /// How long BEGIN, and later all that follows the body, may take on an asynchronous connection of the runtime's own.
+    pub(crate) limit: Option<Duration>,
+}
+
+/// Waits for `work` on a connection of the runtime's own only so long.
+async fn within<C: TaskConnection, T: Send>(
+    limit: Option<Duration>,
+    what: &'static str,
+    work: impl Future<Output = QueryResult<T>> + Send,
+) -> QueryResult<T> {
+    let Some(limit) = limit else { return work.await };
+    let waiting = Waiting::begin(what, limit);
+    C::within(limit, work).await.unwrap_or_else(|| Err(waiting.in_vain("")))
 }
 
 /// A row to complete with its transaction.
@@ -121,6 +142,8 @@ struct Open<'c, 'g, C: TaskConnection> {
     _turn: Option<Turn<'g>>,
     /// Of the statements inside.
     answers: Answers,
+    /// How long what follows the body may take.
+    limit: Option<Duration>,
     ended: bool,
 }
 
@@ -132,12 +155,22 @@ impl<C: TaskConnection> Open<'_, '_, C> {
     }
 
     async fn commit(mut self) -> QueryResult<()> {
-        let committed = self.conn.commit().await;
-        self.ended = true;
+        let committed = within::<C, _>(self.limit, "COMMIT", self.conn.commit()).await;
+        // Given up in the middle it is cut off.
+        self.ended = !self.conn.is_cut_off();
         committed.map_err(|error| {
             // Any other error is the database's refusal, and Diesel has rolled back.
             if is_disconnected(&error) { TransactionError::CommitUnknown(error.to_string()).into() } else { error }
         })
+    }
+
+    /// As [`roll_back`](Self::roll_back), within the limit. Given up in the middle, the connection is broken, and the database
+    /// rolls back when it notices.
+    async fn roll_back_in_time(self) {
+        match self.limit {
+            None => self.roll_back().await,
+            Some(limit) => drop(C::within(limit, self.roll_back()).await),
+        }
     }
 
     /// Ends every level without a trace. When even that fails the connection is gone, and the database does it.
@@ -182,7 +215,8 @@ impl<C: TaskConnection> Drop for Open<'_, '_, C> {
 async fn begin<'c, 'g, C: TaskConnection>(conn: &'c mut C, opening: Opening<'g>) -> QueryResult<Open<'c, 'g, C>> {
     // Looked at before the turn is waited for: who is ahead may wait for the lock of this very connection.
     let base = match conn.healthy_depth() {
-        Some(0) => 0,
+        Some(0) if !opening.begun => 0,
+        Some(1) if opening.begun => 0,
         Some(open) if opening.inside_another => open as usize,
         Some(_) => return Err(TransactionError::AlreadyOpen.into()),
         None => return Err(TransactionError::BrokenConnection.into()),
@@ -191,8 +225,9 @@ async fn begin<'c, 'g, C: TaskConnection>(conn: &'c mut C, opening: Opening<'g>)
         Some(gate) if base == 0 => C::take_turn(gate).await,
         _ => None,
     };
-    let open = Open { conn, base, _turn: turn, answers: Answers::default(), ended: false };
+    let open = Open { conn, base, _turn: turn, answers: Answers::default(), limit: None, ended: false };
     let begun = match base {
+        _ if opening.begun => Ok(()),
         0 => send_begin(&mut *open.conn, opening.busy_wait).await,
         _ => send_savepoint(&mut *open.conn).await,
     };
@@ -211,7 +246,8 @@ async fn begin<'c, 'g, C: TaskConnection>(conn: &'c mut C, opening: Opening<'g>)
     Ok(open)
 }
 
-async fn send_begin<C: TaskConnection>(conn: &mut C, busy_wait: Duration) -> QueryResult<()> {
+/// BEGIN, and on servers the proof set with it.
+pub(crate) async fn send_begin<C: TaskConnection>(conn: &mut C, busy_wait: Duration) -> QueryResult<()> {
     match C::DIALECT.kind {
         Kind::Postgres => conn.open_with("BEGIN; SET LOCAL consistency.proof = 'open'").await,
         Kind::Mysql => conn.open_with("START TRANSACTION; SAVEPOINT consistency_proof_0").await,
@@ -252,9 +288,21 @@ async fn finish<C: TaskConnection>(
         return Err(TransactionError::Lost.into());
     }
     let stored_pending = scope.has_stored_pending();
-    match flush(&mut *open.conn, hand_off, &mut scope, completion).await {
+    let points = if completion.is_some() { COMPLETING } else { ENQUEUING };
+    let limit = open.limit;
+    let flushed = flush(&mut *open.conn, hand_off, &mut scope, completion);
+    let flushed = match limit {
+        None => flushed.await,
+        Some(limit) => match C::within(limit, flushed).await {
+            Some(flushed) => flushed,
+            // Nothing more may be said on the connection: an answer is outstanding.
+            None => return Err(Waiting::begin("the completion of a task", limit).in_vain("")),
+        },
+    };
+    match flushed {
         Ok(Some(flushed)) => {
             open.commit().await?;
+            reach(points.after_commit).map_err(|error| TransactionError::CommitUnknown(error.to_string()))?;
             let for_caller = hand_off.hand_off(flushed.reservation, flushed.leased);
             if stored_pending || flushed.left_pending {
                 hand_off.wake();
@@ -262,11 +310,11 @@ async fn finish<C: TaskConnection>(
             Ok(Some(for_caller))
         }
         Ok(None) => {
-            open.roll_back().await;
+            open.roll_back_in_time().await;
             Ok(None)
         }
         Err(error) => {
-            open.roll_back().await;
+            open.roll_back_in_time().await;
             Err(error)
         }
     }
@@ -285,6 +333,8 @@ async fn flush<C: TaskConnection>(
     scope: &mut EnqueueScope,
     completion: Option<Completion>,
 ) -> QueryResult<Option<Flushed>> {
+    let points = if completion.is_some() { COMPLETING } else { ENQUEUING };
+    reach(points.before)?;
     // Proven at the outermost level: a savepoint left open, say by a panic that was caught, would be all that COMMIT ends.
     proof::redeem(conn, scope.base()).await?;
     // Inside a task nobody is the caller: such rows go to the poller.
@@ -310,5 +360,22 @@ async fn flush<C: TaskConnection>(
     let left_pending = rows.iter().any(|row| !row.leased);
     let lessor = Lessor { node: hand_off.node(), lease: hand_off.lease(), guarded: true };
     let leased = insert_buffered(conn, rows, lessor).await?;
+    reach(points.after)?;
     Ok(Some(Flushed { reservation, leased, left_pending }))
+}
+
+/// Where a test may let the end of a transaction go wrong.
+struct Points {
+    before: Point,
+    after: Point,
+    after_commit: Point,
+}
+
+const ENQUEUING: Points =
+    Points { before: Point::BeforeInsert, after: Point::AfterInsert, after_commit: Point::AfterCommit };
+const COMPLETING: Points =
+    Points { before: Point::BeforeComplete, after: Point::AfterComplete, after_commit: Point::AfterCompleteCommit };
+
+fn reach(point: Point) -> QueryResult<()> {
+    fault::reached(point).map_err(|error| Error::QueryBuilderError(Box::new(error)))
 }

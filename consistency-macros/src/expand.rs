@@ -139,6 +139,7 @@ pub(crate) fn definition(task: &Task, names: &Names, owner: &TokenStream) -> Tok
     let aliases = &options.aliases;
     let signature = &task.written.signature_text;
     let parameter_types = task.parameter_types();
+    let sensitive = task.sensitive();
     let line = line(task.written.signature.ident.span());
     let task_options = task_options(options, &private);
     let injected: Vec<_> = task
@@ -177,6 +178,7 @@ pub(crate) fn definition(task: &Task, names: &Names, owner: &TokenStream) -> Tok
             aliases: &[#(#aliases),*],
             signature: #signature,
             parameter_types: #parameter_types,
+            sensitive: &[#(#sensitive),*],
             module: ::core::module_path!(),
             file: ::core::file!(),
             line: #line,
@@ -240,6 +242,14 @@ fn task_options(options: &Options, private: &TokenStream) -> TokenStream {
     }
     if let Some(priority) = options.priority {
         set("priority", quote!(#priority));
+    }
+    if let Some(when_dead) = options.when_dead {
+        let variant = match when_dead {
+            "park" => quote!(Park),
+            "skip" => quote!(Skip),
+            _ => quote!(Block),
+        };
+        set("when_dead", quote!(#private::WhenDead::#variant));
     }
     if let Some(backoff) = &options.backoff {
         let shape = format_ident!(

@@ -121,6 +121,7 @@ fn definition(krate: &TokenStream) -> TokenStream {
             aliases: &[],
             signature: "",
             parameter_types: "",
+            sensitive: &[],
             module: "",
             file: "",
             line: 0,

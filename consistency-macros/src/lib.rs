@@ -41,9 +41,15 @@ use proc_macro::TokenStream;
 /// |---|---|
 /// | `sku: &str`, `order: Order`, `tags: &[String]`, `note: Option<&str>` | stored as JSON under the parameter's name |
 /// | `#[default] count: u32` | stored; rows without it get `Default::default()` |
+/// | `#[sensitive] card: &str` | stored; left out of error texts, events, logs and `Debug` |
 /// | `#[inject] http: &Client` | the value given to the builder with `.inject(..)` |
 /// | `#[context] cx: &TaskContext` | the attempt: number, idempotency key, cancellation, follow-up calls |
 /// | `#[tx] tx: &mut TaskTx<SqliteConnection>` | the transaction that also completes the task |
+///
+/// `#[sensitive]` does not encrypt: the value is in the column `task_parameter`, for the function must be run with it. What
+/// it does: no error text, event or log line of the library shows the value, whole texts and numbers of it from 4
+/// characters on that are in an error of yours become `***`, and `parameter_types` says `(sensitive)`. Better still, store
+/// a reference to the secret, or a value that is encrypted already.
 ///
 /// # Options
 ///
@@ -60,6 +66,7 @@ use proc_macro::TokenStream;
 /// | `run_on = caller` | `worker` | which thread runs it |
 /// | `queue = "mail"` | `"default"` | the queue whose slots it uses |
 /// | `priority = 0` | `5` | 0 (first) to 9 (last) |
+/// | `when_dead = park` | `block` | what becomes of the ordering key of a row that is given up: `block`, `park`, `skip` |
 /// | `crate = my_crate::reexport` | `::consistency_diesel` | where the generated code finds the library |
 ///
 /// Durations are `"250ms"`, `"30s"`, `"5m"`, `"1h"`, `"2d"`, and sums like `"1h30m"`, up to ten years.

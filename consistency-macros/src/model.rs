@@ -11,7 +11,9 @@ use crate::stored_form::StoredForm;
 use crate::text::readable;
 
 /// The words that may mark a parameter.
-pub(crate) const MARKERS: [&str; 4] = ["inject", "context", "tx", "default"];
+pub(crate) const MARKERS: [&str; 5] = ["inject", "context", "tx", "default", "sensitive"];
+/// Those that say something about a stored parameter; the others say where else the value comes from.
+pub(crate) const OF_STORED: [&str; 2] = ["default", "sensitive"];
 
 /// A function as it was written.
 pub(crate) struct Written {
@@ -29,7 +31,7 @@ pub(crate) struct Written {
 
 /// A parameter as it was written.
 pub(crate) struct WrittenParameter {
-    /// `inject`, `context`, `tx`, `default`, or a single word nobody knows.
+    /// One of [`MARKERS`], or a single word nobody knows.
     pub(crate) markers: Vec<Marker>,
     /// `#[cfg]` and `#[cfg_attr]`.
     pub(crate) conditions: Vec<Attribute>,
@@ -38,9 +40,9 @@ pub(crate) struct WrittenParameter {
 }
 
 impl WrittenParameter {
-    /// Whether the caller leaves it out: any marker but `#[default]`, known or not.
+    /// Whether the caller leaves it out: any marker but those of stored parameters, known or not.
     pub(crate) fn is_supplied(&self) -> bool {
-        self.markers.iter().any(|marker| marker.word != "default")
+        self.markers.iter().any(|marker| !OF_STORED.contains(&marker.word.as_str()))
     }
 }
 
@@ -150,6 +152,8 @@ pub(crate) enum Role {
         form: StoredForm,
         /// An absent argument is `Default::default()`.
         default: bool,
+        /// Errors and logs leave it out.
+        sensitive: bool,
     },
     /// The builder; the type behind the `&`.
     Inject(Type),
@@ -165,13 +169,22 @@ pub(crate) fn bare(name: &Ident) -> String {
 }
 
 impl Task {
-    /// `order_id: i64, sku: String`.
+    /// `order_id: i64, card: String (sensitive)`.
     pub(crate) fn parameter_types(&self) -> String {
         let stored = self.parameters.iter().filter_map(|parameter| match &parameter.role {
-            Role::Stored { form, .. } => Some(format!("{}: {}", parameter.key(), type_text(&form.owned))),
+            Role::Stored { form, sensitive, .. } => {
+                let mark = if *sensitive { " (sensitive)" } else { "" };
+                Some(format!("{}: {}{mark}", parameter.key(), type_text(&form.owned)))
+            }
             _ => None,
         });
         stored.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The keys of the sensitive parameters.
+    pub(crate) fn sensitive(&self) -> Vec<String> {
+        let is_sensitive = |parameter: &&Parameter| matches!(parameter.role, Role::Stored { sensitive: true, .. });
+        self.parameters.iter().filter(is_sensitive).map(Parameter::key).collect()
     }
 
     /// The type behind `#[tx]`, if there is one.

@@ -12,7 +12,7 @@ use crate::errors::Errors;
 use crate::option_list::{Entry, split, unknown};
 
 /// Every key, in the order messages list them.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "name",
     "alias",
     "retry_every",
@@ -24,6 +24,7 @@ const KNOWN: [&str; 12] = [
     "run_on",
     "queue",
     "priority",
+    "when_dead",
     "crate",
 ];
 
@@ -46,6 +47,7 @@ pub(crate) struct Options {
     pub(crate) run_on: Option<&'static str>,
     pub(crate) queue: Option<String>,
     pub(crate) priority: Option<u8>,
+    pub(crate) when_dead: Option<&'static str>,
     krate: Option<syn::Path>,
 }
 
@@ -98,6 +100,7 @@ impl Options {
                 )?)
             }
             "mode" => self.mode = Some(choice(entry, &["immediate", "scheduled"])?),
+            "when_dead" => self.when_dead = Some(choice(entry, &["block", "park", "skip"])?),
             "run_on" => self.run_on = Some(choice(entry, &["worker", "caller"])?),
             "queue" => self.queue = Some(text(entry.value.clone(), entry, "mail", "a queue name", QUEUE_MAX)?.value()),
             "backoff" => self.backoff = Some(backoff(entry, errors)?),
@@ -210,13 +213,11 @@ fn max_attempts(entry: &Entry) -> syn::Result<u32> {
     integer(entry, 1, most, "`max_attempts` is a whole number from 1: leave it out to retry until the task succeeds")
 }
 
-fn choice(entry: &Entry, known: &[&'static str; 2]) -> syn::Result<&'static str> {
+fn choice(entry: &Entry, known: &[&'static str]) -> syn::Result<&'static str> {
     let key = entry.name();
     let takes = || {
-        wrong(
-            entry,
-            format!("`{key}` takes a word without quotes: write `{key} = {}` or `{key} = {}`", known[0], known[1]),
-        )
+        let written: Vec<String> = known.iter().map(|word| format!("`{key} = {word}`")).collect();
+        wrong(entry, format!("`{key}` takes a word without quotes: write {}", written.join(" or ")))
     };
     let word: syn::Ident = syn::parse2(entry.value.clone()).map_err(|_| takes())?;
     known
@@ -285,7 +286,7 @@ mod tests {
             quote! {
                 name = "a.b", alias = "a", alias("b", "c"), retry_every = "30s", delay = "5s", mode = scheduled,
                 run_on = caller, max_attempts = 5, timeout = "1m", queue = "mail", priority = 0,
-                backoff = exponential(cap = "1h", jitter = 20), crate = my::path,
+                backoff = exponential(cap = "1h", jitter = 20), when_dead = park, crate = my::path,
             },
             &mut errors,
         );
@@ -293,6 +294,7 @@ mod tests {
         assert_eq!(options.aliases.len(), 3);
         assert_eq!(options.retry_every, Some(Duration::from_secs(30)));
         assert_eq!(options.krate().to_string(), quote!(my::path).to_string());
+        assert_eq!(options.when_dead, Some("park"));
         assert_eq!(options.backoff.unwrap().jitter_percent, 20);
     }
 

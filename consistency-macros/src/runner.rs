@@ -111,7 +111,7 @@ fn steps(task: &Task, names: &Names, private: &TokenStream, attempt: &Ident) -> 
         let value = format_ident!("argument_{index}", span = Span::mixed_site());
         let at = located(target_span(&parameter.ty));
         match &parameter.role {
-            Role::Stored { form, default } => {
+            Role::Stored { form, default, .. } => {
                 let (owned, key) = (&form.owned, parameter.key());
                 let method = Ident::new(if *default { "decode_or_default" } else { "decode" }, at);
                 decode.extend(quote_spanned! {at=>
@@ -146,6 +146,12 @@ fn steps(task: &Task, names: &Names, private: &TokenStream, attempt: &Ident) -> 
     } else {
         (Some(quote!(mut)), Some(quote!(use #private::{DecodeStorable as _, DecodeUnstorable as _};)))
     };
+    let sensitive = task.sensitive();
+    let arguments_read = if sensitive.is_empty() {
+        quote!(#private::ArgumentDecoder::new(&#attempt.arguments)?)
+    } else {
+        quote!(#private::ArgumentDecoder::guarding(&#attempt.arguments, &[#(#sensitive),*])?)
+    };
     let returned = local("returned");
     let name = located(task.written.signature.ident.span());
     let output = match &task.written.signature.output {
@@ -158,7 +164,7 @@ fn steps(task: &Task, names: &Names, private: &TokenStream, attempt: &Ident) -> 
     quote! {
         #probes
         use #private::{Boxed as _, LocalBoxed as _, Plain as _, Shown as _, Unfit as _};
-        let #mutable #decoder = #private::ArgumentDecoder::new(&#attempt.arguments)?;
+        let #mutable #decoder = #arguments_read;
         #decode
         #decoder.finish()?;
         #gather

@@ -5,7 +5,7 @@ use syn::visit_mut::{self, VisitMut};
 use syn::{Lifetime, ParenthesizedGenericArguments, Pat, Type, TypeBareFn, TypeReference};
 
 use crate::errors::Errors;
-use crate::model::{MARKERS, Parameter, Role, WrittenParameter};
+use crate::model::{MARKERS, OF_STORED, Parameter, Role, WrittenParameter};
 use crate::option_list::unknown;
 use crate::stored_form::{StoredForm, is_str, option_reference, plain};
 use crate::validate::each_impl_trait;
@@ -25,42 +25,39 @@ pub(crate) fn check(
             "a task's parameter cannot be conditional, for its rows are read by other builds: put `#[cfg]` on two whole functions",
         );
     }
-    let marker = one_marker(written, errors);
+    let markers = fitting_markers(written, errors);
     let name = plain_name(&written.pattern, errors);
-    let role = role(written, marker?, declared, errors)?;
+    let role = role(written, &markers?, declared, errors)?;
     Some(Parameter { name: name?, ty: written.ty.clone(), role })
 }
 
-/// The one marker of a parameter, `""` if it has none; `None` after an error.
-fn one_marker<'a>(written: &'a WrittenParameter, errors: &mut Errors) -> Option<&'a str> {
-    let mut chosen = "";
+/// The markers of a parameter, each known, bare, written once, and fitting the others; `None` after an error.
+fn fitting_markers<'a>(written: &'a WrittenParameter, errors: &mut Errors) -> Option<Vec<&'a str>> {
+    let mut chosen: Vec<&str> = Vec::new();
     let mut sound = true;
     for marker in &written.markers {
         let word = marker.word.as_str();
-        let mut refuse = |message: String| {
-            errors.on(&marker.attribute, message);
-            sound = false;
-        };
-        if !MARKERS.contains(&word) {
-            refuse(unknown("marker", word, &MARKERS));
+        let of_stored = OF_STORED.contains(&word);
+        let at_odds = chosen.iter().find(|other| OF_STORED.contains(other) != of_stored).copied();
+        let refusal = if !MARKERS.contains(&word) {
+            unknown("marker", word, &MARKERS)
         } else if marker.attribute.meta.require_path_only().is_err() {
-            refuse(format!("`#[{word}]` takes nothing: write just `#[{word}]`"));
-        } else if chosen == word {
-            refuse(format!("`#[{word}]` is written twice: remove one"));
-        } else if word == "default" || chosen == "default" {
-            let other = if word == "default" { chosen } else { word };
-            if other.is_empty() {
-                chosen = word;
-            } else {
-                refuse(format!(
-                    "`#[default]` is for stored parameters, and a `#[{other}]` parameter is not stored: remove one of the two"
-                ));
-            }
-        } else if chosen.is_empty() {
-            chosen = word;
+            format!("`#[{word}]` takes nothing: write just `#[{word}]`")
+        } else if chosen.contains(&word) {
+            format!("`#[{word}]` is written twice: remove one")
+        } else if let Some(other) = at_odds {
+            let (of_stored, origin) = if of_stored { (word, other) } else { (other, word) };
+            format!(
+                "`#[{of_stored}]` is for stored parameters, and a `#[{origin}]` parameter is not stored: remove one of the two"
+            )
+        } else if let (false, Some(other)) = (of_stored, chosen.first()) {
+            format!("a parameter has one origin, and this one is already `#[{other}]`: remove one of the two")
         } else {
-            refuse(format!("a parameter has one origin, and this one is already `#[{chosen}]`: remove one of the two"));
-        }
+            chosen.push(word);
+            continue;
+        };
+        errors.on(&marker.attribute, refusal);
+        sound = false;
     }
     sound.then_some(chosen)
 }
@@ -85,13 +82,19 @@ fn plain_name(pattern: &Pat, errors: &mut Errors) -> Option<Ident> {
     }
 }
 
-fn role(written: &WrittenParameter, marker: &str, declared: &DeclaredLifetimes, errors: &mut Errors) -> Option<Role> {
+fn role(
+    written: &WrittenParameter,
+    markers: &[&str],
+    declared: &DeclaredLifetimes,
+    errors: &mut Errors,
+) -> Option<Role> {
     let ty = plain(&written.ty);
     let reference = match ty {
         Type::Reference(reference) => Some(reference),
         _ => None,
     };
-    match marker {
+    // Two markers are both of a stored parameter.
+    match markers.first().copied().unwrap_or_default() {
         "inject" => injected(ty, reference, errors),
         "context" => {
             if reference.is_none_or(|reference| reference.mutability.is_some()) {
@@ -108,8 +111,11 @@ fn role(written: &WrittenParameter, marker: &str, declared: &DeclaredLifetimes, 
                 None
             }
         },
-        _ => storable(ty, declared, errors)
-            .then(|| Role::Stored { form: StoredForm::of(&written.ty), default: marker == "default" }),
+        _ => storable(ty, declared, errors).then(|| Role::Stored {
+            form: StoredForm::of(&written.ty),
+            default: markers.contains(&"default"),
+            sensitive: markers.contains(&"sensitive"),
+        }),
     }
 }
 

@@ -1,8 +1,5 @@
-SELECT id, task_id, method_name, lease_owner,
-    CASE WHEN cancel_requested = 1 THEN 6
-         WHEN lost_times + 1 >= {crash_budget} OR execute_times >= max_execute_times THEN 4
-         ELSE 3 END,
-    lost_times + 1
+SELECT id, task_id, method_name, lease_owner, cancel_requested, execute_times, max_execute_times,
+    lost_times, CASE WHEN order_key IS NOT NULL THEN order_policy END
 FROM consistency_task
 WHERE lease_until < UTC_TIMESTAMP(6) AND state = 1
 ORDER BY lease_until

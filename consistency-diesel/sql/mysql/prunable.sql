@@ -1,5 +1,5 @@
-SELECT id FROM consistency_task
-WHERE state IN (2, 6, 7) AND gmt_modified < UTC_TIMESTAMP(6) - INTERVAL {older_us} MICROSECOND
-ORDER BY id
+SELECT id FROM consistency_task FORCE INDEX (consistency_task_finished)
+WHERE finished_time < UTC_TIMESTAMP(6) - INTERVAL {older_us} MICROSECOND
+ORDER BY finished_time
 LIMIT {limit}
 FOR UPDATE SKIP LOCKED

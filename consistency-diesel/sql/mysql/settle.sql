@@ -6,7 +6,7 @@ STRAIGHT_JOIN consistency_task t FORCE INDEX (PRIMARY) ON t.id = s.id
 SET t.state = CASE WHEN t.cancel_requested = 1 AND s.state IN (0, 3) THEN 6 ELSE s.state END,
     t.error_message = CASE WHEN s.state = 2 THEN NULL ELSE COALESCE(s.error, t.error_message) END,
     t.next_execute_time = CASE WHEN s.due_us IS NULL THEN t.next_execute_time ELSE UTC_TIMESTAMP(6) + INTERVAL s.due_us MICROSECOND END,
-    t.execute_times = t.execute_times + s.charge,
+    t.execute_times = GREATEST(0, LEAST(t.execute_times, 2147483646) + s.charge),
     t.lost_times = CASE WHEN s.clears_losses = 1 THEN 0 ELSE t.lost_times END,
     t.lease_owner = NULL, t.lease_until = NULL, t.gmt_modified = UTC_TIMESTAMP(6)
 WHERE t.version = s.version AND t.state = 1

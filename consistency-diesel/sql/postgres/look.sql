@@ -7,3 +7,6 @@ CROSS JOIN LATERAL (
     WHERE t.queue = q.queue AND t.priority = p.priority AND t.state IN (0, 3)
     ORDER BY t.next_execute_time
     LIMIT 1) AS w
+UNION ALL
+SELECT '', -1, GREATEST(0, CEIL(EXTRACT(EPOCH FROM l.lease_until - clock_timestamp()) * 1000000))::bigint
+FROM (SELECT lease_until FROM consistency_task WHERE state = 1 ORDER BY lease_until LIMIT 1) AS l

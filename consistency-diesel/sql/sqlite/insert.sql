@@ -1,7 +1,7 @@
 INSERT INTO consistency_task (
     task_id, state, execute_times, next_execute_time, parameter_types, method_name, method_sign_name,
     execute_interval_second, delay_time, task_parameter, execute_mode, thread_way, queue, priority, max_execute_times,
-    version, lease_owner, lease_until, order_key, biz_type, biz_id, meta)
+    version, lease_owner, lease_until, order_key, order_policy, biz_type, biz_id, meta)
 SELECT
     r.value ->> 'task_id',
     r.value ->> 'leased',
@@ -19,7 +19,7 @@ SELECT
     CASE WHEN r.value ->> 'leased' THEN r.value ->> 'first_version' ELSE 0 END,
     CASE WHEN r.value ->> 'leased' THEN {node} END,
     CASE WHEN r.value ->> 'leased' THEN strftime('%Y-%m-%d %H:%M:%f', 'now', printf('+%.3f seconds', {lease_us} / 1000000.0)) END,
-    r.value ->> 'order_key', r.value ->> 'biz_type', r.value ->> 'biz_id', r.value ->> 'meta'
+    r.value ->> 'order_key', r.value ->> 'order_policy', r.value ->> 'biz_type', r.value ->> 'biz_id', r.value ->> 'meta'
 FROM json_each({rows}) AS r
 WHERE true
 ON CONFLICT (task_id) DO NOTHING

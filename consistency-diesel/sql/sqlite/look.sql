@@ -6,3 +6,6 @@ FROM (
          ORDER BY t.next_execute_time LIMIT 1) AS due
     FROM json_each({queues}) AS q, json_each('[0,1,2,3,4,5,6,7,8,9]') AS p)
 WHERE due IS NOT NULL
+UNION ALL
+SELECT '', -1, MAX(0, CAST(ROUND((julianday(lease_until) - julianday('now')) * 86400000.0) AS INTEGER)) * 1000
+FROM (SELECT lease_until FROM consistency_task WHERE state = 1 AND lease_until > '' ORDER BY lease_until LIMIT 1)

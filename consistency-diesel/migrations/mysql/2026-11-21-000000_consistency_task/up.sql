@@ -28,22 +28,38 @@ CREATE TABLE IF NOT EXISTS consistency_task (
     biz_id                  VARCHAR(100),
     cancel_requested        SMALLINT NOT NULL DEFAULT 0,
     meta                    TEXT,
-    -- When a claim may take the row; NULL while none may, so that finished rows lie outside the range a claim reads.
-    claim_time              DATETIME(6) AS (CASE WHEN state IN (0, 3) THEN next_execute_time END) STORED,
+    order_policy            SMALLINT NOT NULL DEFAULT 0,
+    -- When a claim may take the row; the end of time while none may, so that such rows lie behind those a claim or a look
+    -- reads. NULL would put them before.
+    claim_time              DATETIME(6) AS (CASE WHEN state IN (0, 3) THEN next_execute_time ELSE TIMESTAMP'9999-12-31 00:00:00' END) STORED,
+    -- When the row was finished; NULL while it is not.
+    finished_time           DATETIME(6) AS (CASE WHEN state IN (2, 6, 7) THEN gmt_modified END) STORED,
+    -- Which part the row has in its ordering key: it runs, or it waits and holds up the later ones; NULL where it has none.
+    order_place             VARCHAR(106) AS (CASE
+        WHEN state = 1 THEN CONCAT('runs ', order_key)
+        WHEN state IN (0, 3, 5) OR state = 4 AND order_policy = 0 THEN CONCAT('waits ', order_key) END) STORED,
     CONSTRAINT consistency_task_task_id UNIQUE (task_id),
     CONSTRAINT consistency_task_state CHECK (state BETWEEN 0 AND 7),
     CONSTRAINT consistency_task_lease CHECK ((state = 1) = (lease_owner IS NOT NULL) AND (state = 1) = (lease_until IS NOT NULL)),
     CONSTRAINT consistency_task_execute_mode CHECK (execute_mode IN (1, 2)),
     CONSTRAINT consistency_task_thread_way CHECK (thread_way IN (1, 2)),
     CONSTRAINT consistency_task_priority CHECK (priority BETWEEN 0 AND 9),
-    CONSTRAINT consistency_task_counts CHECK (execute_times >= 0 AND lost_times >= 0 AND version >= 0),
+    CONSTRAINT consistency_task_counts CHECK (execute_times >= 0 AND lost_times >= 0 AND version BETWEEN 0 AND 4611686018427387903),
+    -- Only days that exist, whatever the session's sql_mode allows: one that does not would make the claim of all rows fail.
+    CONSTRAINT consistency_task_times CHECK (
+        next_execute_time >= '1000-01-01' AND (DAY(next_execute_time) BETWEEN 1 AND DAY(LAST_DAY(next_execute_time))) IS TRUE
+        AND (lease_until IS NULL
+            OR lease_until >= '1000-01-01' AND (DAY(lease_until) BETWEEN 1 AND DAY(LAST_DAY(lease_until))) IS TRUE)),
     CONSTRAINT consistency_task_cancel CHECK (cancel_requested IN (0, 1)),
+    CONSTRAINT consistency_task_order_policy CHECK (order_policy BETWEEN 0 AND 2 AND (order_policy = 0 OR order_key IS NOT NULL)),
     -- The claim: oldest due first within a queue and priority.
     INDEX consistency_task_claim (queue, priority, claim_time, id),
     -- The rescue: rows by the end of their lease.
     INDEX consistency_task_lease_until (lease_until),
-    -- The oldest unfinished row of an ordering key.
-    INDEX consistency_task_order (order_key, id),
+    -- The running row of an ordering key, and the oldest waiting one.
+    INDEX consistency_task_order (order_place, id),
+    -- Pruning: finished rows, the longest finished first.
+    INDEX consistency_task_finished (finished_time),
     -- For people: rows of a business object.
     INDEX consistency_task_biz (biz_type, biz_id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;
@@ -66,13 +82,17 @@ SELECT id, task_id, method_name AS task,
        next_execute_time, task_parameter AS arguments, parameter_types, error_message,
        CASE execute_mode WHEN 1 THEN 'immediate' ELSE 'scheduled' END AS mode_name,
        CASE thread_way WHEN 1 THEN 'worker' ELSE 'caller' END AS runs_on,
-       queue, priority, order_key, biz_type, biz_id, lease_owner, lease_until, gmt_create, gmt_modified
+       queue, priority, order_key,
+       CASE WHEN order_key IS NOT NULL THEN CASE order_policy WHEN 0 THEN 'block' WHEN 1 THEN 'park' WHEN 2 THEN 'skip' END END AS when_dead,
+       biz_type, biz_id, lease_owner, lease_until, gmt_create, gmt_modified
 FROM consistency_task;
 
 CREATE OR REPLACE VIEW consistency_task_failed AS
 SELECT id, task_id, method_name AS task, CASE state WHEN 3 THEN 'failed' ELSE 'dead' END AS state_name,
        execute_times AS attempts, max_execute_times AS max_attempts, lost_times,
        CASE state WHEN 3 THEN next_execute_time END AS retried_at, error_message,
-       task_parameter AS arguments, parameter_types, method_sign_name AS signature, biz_type, biz_id, gmt_create, gmt_modified
+       task_parameter AS arguments, parameter_types, method_sign_name AS signature, order_key,
+       CASE WHEN order_key IS NOT NULL THEN CASE order_policy WHEN 0 THEN 'block' WHEN 1 THEN 'park' WHEN 2 THEN 'skip' END END AS when_dead,
+       biz_type, biz_id, gmt_create, gmt_modified
 FROM consistency_task
 WHERE state IN (3, 4);

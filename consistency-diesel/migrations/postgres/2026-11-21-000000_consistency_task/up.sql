@@ -27,22 +27,37 @@ CREATE TABLE consistency_task (
     biz_id                  VARCHAR(100),
     cancel_requested        SMALLINT NOT NULL DEFAULT 0,
     meta                    TEXT,
+    order_policy            SMALLINT NOT NULL DEFAULT 0,
     CONSTRAINT consistency_task_task_id UNIQUE (task_id),
     CONSTRAINT consistency_task_state CHECK (state BETWEEN 0 AND 7),
     CONSTRAINT consistency_task_lease CHECK ((state = 1) = (lease_owner IS NOT NULL) AND (state = 1) = (lease_until IS NOT NULL)),
     CONSTRAINT consistency_task_execute_mode CHECK (execute_mode IN (1, 2)),
     CONSTRAINT consistency_task_thread_way CHECK (thread_way IN (1, 2)),
     CONSTRAINT consistency_task_priority CHECK (priority BETWEEN 0 AND 9),
-    CONSTRAINT consistency_task_counts CHECK (execute_times >= 0 AND lost_times >= 0 AND version >= 0),
-    CONSTRAINT consistency_task_cancel CHECK (cancel_requested IN (0, 1))
+    CONSTRAINT consistency_task_counts CHECK (execute_times >= 0 AND lost_times >= 0 AND version BETWEEN 0 AND 4611686018427387903),
+    -- Every time in it can be subtracted from every other: one infinity would make the claim of all rows fail.
+    CONSTRAINT consistency_task_times CHECK (
+        next_execute_time BETWEEN '1000-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'
+        AND lease_until BETWEEN '1000-01-01 00:00:00+00' AND '9999-12-31 23:59:59.999999+00'),
+    CONSTRAINT consistency_task_cancel CHECK (cancel_requested IN (0, 1)),
+    CONSTRAINT consistency_task_order_policy CHECK (order_policy BETWEEN 0 AND 2 AND (order_policy = 0 OR order_key IS NOT NULL))
 );
 
 -- The claim: oldest due first within a queue and priority. Rows that cannot be claimed are not in it.
 CREATE INDEX consistency_task_claim ON consistency_task (queue, priority, next_execute_time, id) WHERE state IN (0, 3);
 -- The rescue: rows by the end of their lease.
 CREATE INDEX consistency_task_lease_until ON consistency_task (lease_until) WHERE state = 1;
--- The oldest unfinished row of an ordering key.
-CREATE INDEX consistency_task_order ON consistency_task (order_key, id) WHERE order_key IS NOT NULL AND state IN (0, 1, 3, 4, 5);
+-- The oldest row of an ordering key that waits and holds up the later ones. By an expression, because the planner, asked for the
+-- smallest id, would else read the primary key from its beginning.
+CREATE INDEX consistency_task_order ON consistency_task (order_key, (id + 0))
+    WHERE order_key IS NOT NULL AND (state IN (0, 3, 5) OR state = 4 AND order_policy = 0);
+-- Rows that may hold up their ordering key for long.
+CREATE INDEX consistency_task_order_held ON consistency_task (order_key)
+    WHERE order_key IS NOT NULL AND (state = 3 OR state = 4 AND order_policy = 0);
+-- Of one ordering key never two run, whoever claims: also where a person has put an old row back at the same moment.
+CREATE UNIQUE INDEX consistency_task_order_running ON consistency_task (order_key) WHERE order_key IS NOT NULL AND state = 1;
+-- Pruning: finished rows, the longest finished first.
+CREATE INDEX consistency_task_finished ON consistency_task (gmt_modified) WHERE state IN (2, 6, 7);
 -- For people: rows of a business object.
 CREATE INDEX consistency_task_biz ON consistency_task (biz_type, biz_id) WHERE biz_type IS NOT NULL;
 
@@ -54,13 +69,17 @@ SELECT id, task_id, method_name AS task,
        next_execute_time, task_parameter AS arguments, parameter_types, error_message,
        CASE execute_mode WHEN 1 THEN 'immediate' ELSE 'scheduled' END AS mode_name,
        CASE thread_way WHEN 1 THEN 'worker' ELSE 'caller' END AS runs_on,
-       queue, priority, order_key, biz_type, biz_id, lease_owner, lease_until, gmt_create, gmt_modified
+       queue, priority, order_key,
+       CASE WHEN order_key IS NOT NULL THEN CASE order_policy WHEN 0 THEN 'block' WHEN 1 THEN 'park' WHEN 2 THEN 'skip' END END AS when_dead,
+       biz_type, biz_id, lease_owner, lease_until, gmt_create, gmt_modified
 FROM consistency_task;
 
 CREATE VIEW consistency_task_failed AS
 SELECT id, task_id, method_name AS task, CASE state WHEN 3 THEN 'failed' ELSE 'dead' END AS state_name,
        execute_times AS attempts, max_execute_times AS max_attempts, lost_times,
        CASE state WHEN 3 THEN next_execute_time END AS retried_at, error_message,
-       task_parameter AS arguments, parameter_types, method_sign_name AS signature, biz_type, biz_id, gmt_create, gmt_modified
+       task_parameter AS arguments, parameter_types, method_sign_name AS signature, order_key,
+       CASE WHEN order_key IS NOT NULL THEN CASE order_policy WHEN 0 THEN 'block' WHEN 1 THEN 'park' WHEN 2 THEN 'skip' END END AS when_dead,
+       biz_type, biz_id, gmt_create, gmt_modified
 FROM consistency_task
 WHERE state IN (3, 4);

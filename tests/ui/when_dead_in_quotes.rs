@@ -1,0 +1,8 @@
+use consistency_diesel::prelude::*;
+
+#[consistency_task(when_dead = "park")]
+fn book(account: i64) {
+    let _ = account;
+}
+
+fn main() {}
