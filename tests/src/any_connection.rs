@@ -6,6 +6,7 @@ use diesel::sql_types::{BigInt, Text};
 use diesel::{QueryableByName, RunQueryDsl};
 
 use crate::backend::Backend;
+use crate::faults::load::{OrderRow, RunRow, StoredRow};
 use crate::task_row::TaskRow;
 
 /// How long the tests' own SQLite connections wait for the write lock.
@@ -42,6 +43,13 @@ pub(crate) struct Number {
 pub(crate) struct TextValue {
     #[diesel(sql_type = Text)]
     pub(crate) value: String,
+}
+
+/// A line of SQLite's plan of a statement.
+#[derive(QueryableByName)]
+pub(crate) struct PlanLine {
+    #[diesel(sql_type = Text)]
+    pub(crate) detail: String,
 }
 
 /// A connection to whichever database the test runs on.
@@ -124,4 +132,4 @@ macro_rules! from_any_database {
     )*};
 }
 
-from_any_database!(Number, TextValue, TaskRow);
+from_any_database!(Number, TextValue, PlanLine, TaskRow, OrderRow, StoredRow, RunRow);

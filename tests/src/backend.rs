@@ -23,6 +23,24 @@ impl Backend {
         }
     }
 
+    /// The one of this name.
+    pub fn of_key(key: &str) -> Option<Backend> {
+        [Backend::Sqlite, Backend::Postgres, Backend::Mysql].into_iter().find(|backend| backend.key() == key)
+    }
+
+    /// The kind of database at an address for `Outbox::builder`.
+    ///
+    /// # Panics
+    /// When it is none of them.
+    pub fn of_url(url: &str) -> Backend {
+        match url.split_once("://") {
+            Some(("sqlite", _)) => Backend::Sqlite,
+            Some(("postgres" | "postgresql", _)) => Backend::Postgres,
+            Some(("mysql", _)) => Backend::Mysql,
+            _ => panic!("no kind of database has the address `{url}`"),
+        }
+    }
+
     /// Where its server is: a database that exists, for a user that may create others. SQLite has none.
     pub fn admin_url(self) -> String {
         let (variable, default) = match self {

@@ -9,7 +9,7 @@ use diesel::result::QueryResult;
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use crate::any_connection::{AnyConnection, Number, TextValue, set_up_sqlite};
+use crate::any_connection::{AnyConnection, FromAnyDatabase, Number, TextValue, set_up_sqlite};
 use crate::backend::Backend;
 use crate::task_row::TaskRow;
 
@@ -28,6 +28,8 @@ enum Place {
     File {
         _folder: TempDir,
     },
+    /// Somebody else's to remove.
+    Elsewhere,
     Server {
         admin_url: String,
         name: String,
@@ -40,6 +42,14 @@ impl Database {
     /// # Errors
     /// The reason when the server does not answer.
     pub fn fresh(backend: Backend) -> Result<Database, String> {
+        Self::fresh_at(backend, &backend.admin_url())
+    }
+
+    /// As [`fresh`](Self::fresh), on the server of `admin_url`, which leads to a database that exists.
+    ///
+    /// # Errors
+    /// The reason when the server does not answer.
+    pub fn fresh_at(backend: Backend, admin_url: &str) -> Result<Database, String> {
         let (address, place) = match backend {
             Backend::Sqlite => {
                 let folder = TempDir::new().map_err(|error| error.to_string())?;
@@ -47,17 +57,25 @@ impl Database {
                 (file, Place::File { _folder: folder })
             }
             Backend::Postgres | Backend::Mysql => {
-                let admin_url = backend.admin_url();
                 let name = format!("consistency_test_{}_{:08x}", std::process::id(), rand::random::<u32>());
                 apart(|| {
-                    let mut admin = AnyConnection::open(backend, &admin_url)
+                    let mut admin = AnyConnection::open(backend, admin_url)
                         .map_err(|error| format!("no {backend} at {admin_url}: {error}"))?;
                     admin.execute(&format!("CREATE DATABASE {name}")).map_err(|error| error.to_string())
                 })?;
-                (with_database(&admin_url, &name), Place::Server { admin_url, name })
+                (with_database(admin_url, &name), Place::Server { admin_url: admin_url.to_owned(), name })
             }
         };
         Ok(Database { backend, address, asked_on: Mutex::new(None), place })
+    }
+
+    /// A SQLite file in a folder that somebody else keeps.
+    ///
+    /// # Panics
+    /// When the folder's name is no text.
+    pub fn file_in(folder: &std::path::Path) -> Database {
+        let address = folder.join("test.db").to_str().expect("a name that is text").to_owned();
+        Database { backend: Backend::Sqlite, address, asked_on: Mutex::new(None), place: Place::Elsewhere }
     }
 
     /// Which kind it is.
@@ -110,6 +128,11 @@ impl Database {
         self.ask(|conn| conn.execute(sql))
     }
 
+    /// Asks the next question on a new connection: the server has been away.
+    pub fn reconnect(&self) {
+        apart(|| drop(self.asked_on.lock().take()));
+    }
+
     /// The one number that `SELECT {expression}` answers; `expression` may go on with `FROM ..`.
     pub fn number(&self, expression: &str) -> i64 {
         let (head, tail) = expression
@@ -129,6 +152,16 @@ impl Database {
     pub fn texts(&self, sql: &str) -> Vec<String> {
         let rows: Vec<TextValue> = self.ask(|conn| conn.load(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"));
         rows.into_iter().map(|row| row.value).collect()
+    }
+
+    /// The numbers of a statement whose only column is a whole number of 64 bits named `value`.
+    pub fn load_numbers(&self, sql: &str) -> Vec<i64> {
+        self.load::<Number>(sql).into_iter().map(|row| row.value).collect()
+    }
+
+    /// The rows of a statement.
+    pub(crate) fn load<Row: FromAnyDatabase + Send>(&self, sql: &str) -> Vec<Row> {
+        self.ask(|conn| conn.load(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"))
     }
 
     /// The rows of `consistency_task` that meet `condition` (`true` for all), by id.
@@ -153,7 +186,12 @@ impl Database {
             if asked_on.is_none() {
                 *asked_on = Some(AnyConnection::open(self.backend, &self.address).expect("a connection"));
             }
-            question(asked_on.as_mut().expect("just opened"))
+            let answer = question(asked_on.as_mut().expect("just opened"));
+            if answer.is_err() {
+                // It may be gone, with its server.
+                *asked_on = None;
+            }
+            answer
         })
     }
 }
@@ -198,7 +236,7 @@ pub fn on_fresh(backend: Backend, test: &str, body: impl FnOnce(&Database)) {
 
 /// Runs `work` on a thread outside of any Tokio runtime where the tests' own connections bring one: in a test that is itself
 /// asynchronous they could not.
-fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if cfg!(all(feature = "postgres", feature = "mysql")) || !cfg!(feature = "async") {
         return work();
     }

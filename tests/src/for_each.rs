@@ -115,3 +115,51 @@ macro_rules! __stamp_async {
         }
     };
 }
+
+/// Stamps every test once per database and world, in the modules `sqlite`, `async_sqlite` and so on, each behind its feature. Each
+/// is told both, and makes its databases itself; without a server it is skipped aloud, as with [`for_each_database`].
+///
+/// ```ignore
+/// for_each_world! {
+///     fn a_killed_process_loses_nothing(backend: Backend, world: World) { .. }
+/// }
+/// ```
+#[macro_export]
+macro_rules! for_each_world {
+    ($($tests:tt)*) => {
+        $crate::__stamp_world!(sqlite, "sqlite", Sqlite, Sync, [$($tests)*]);
+        $crate::__stamp_world!(postgres, "postgres", Postgres, Sync, [$($tests)*]);
+        $crate::__stamp_world!(mysql, "mysql", Mysql, Sync, [$($tests)*]);
+        $crate::__stamp_world!(async_sqlite, "async-sqlite", Sqlite, Async, [$($tests)*]);
+        $crate::__stamp_world!(async_postgres, "async-postgres", Postgres, Async, [$($tests)*]);
+        $crate::__stamp_world!(async_mysql, "async-mysql", Mysql, Async, [$($tests)*]);
+    };
+}
+
+/// One stamp of [`for_each_world`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __stamp_world {
+    (
+        $module:ident, $feature:literal, $backend:ident, $world:ident,
+        [$($(#[$meta:meta])* fn $name:ident($given:ident: $type:ty, $in_world:ident: $world_type:ty) $body:block)*]
+    ) => {
+        #[cfg(feature = $feature)]
+        mod $module {
+            #[allow(unused_imports)]
+            use super::*;
+
+            $(
+                $(#[$meta])*
+                #[test]
+                fn $name() {
+                    let test = concat!(module_path!(), "::", stringify!($name));
+                    let $given: $type = $crate::backend::Backend::$backend;
+                    let $in_world: $world_type = $crate::faults::setup::World::$world;
+                    // Whether the server answers.
+                    $crate::database::on_fresh($given, test, |_| $body);
+                }
+            )*
+        }
+    };
+}

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use consistency_core::new_task::NewTask;
+use consistency_core::rescue::Rescued;
+use consistency_core::retry::{Loss, after_loss};
 use consistency_core::state::State;
-use consistency_core::store::{ClaimRequest, ClaimedTask, LeaseId, Rescued, Settlement, TaskStatus};
+use consistency_core::store::{ClaimRequest, ClaimedTask, LeaseId, Settlement, TaskStatus};
 use consistency_core::task::{ExecuteMode, RunOn};
+use consistency_core::when_dead::WhenDead;
 
 /// A time in microseconds since 1970, or a length of time.
 pub(crate) type Micros = i64;
@@ -16,7 +19,7 @@ pub(crate) fn micros(duration: Duration) -> Micros {
 }
 
 /// A stored row.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct MemoryRow {
     pub(crate) new: NewTask,
     pub(crate) state: State,
@@ -59,6 +62,11 @@ impl MemoryRow {
             && request.names.contains(&self.new.method_name)
     }
 
+    /// What becomes of its ordering key when it is given up.
+    pub(crate) fn when_dead(&self) -> Option<WhenDead> {
+        self.new.order_key.as_ref().and_then(|_| WhenDead::from_code(i64::from(self.new.order_policy)))
+    }
+
     pub(crate) fn claim(&mut self, id: i64, request: &ClaimRequest<'_>, now: Micros) -> ClaimedTask {
         self.state = State::Running;
         self.version += 1;
@@ -75,10 +83,12 @@ impl MemoryRow {
             charged: true,
             execute_interval_second: self.new.execute_interval_second,
             max_execute_times: self.new.max_execute_times,
+            when_dead: self.when_dead(),
             meta: self.new.meta.clone(),
             queue: self.new.queue.clone(),
             failed_before: self.error.is_some(),
             cancel_requested: self.cancel_requested,
+            unreadable: None,
         }
     }
 
@@ -111,14 +121,14 @@ impl MemoryRow {
 
     pub(crate) fn rescue(&mut self, id: i64, crash_budget: u32) -> Rescued {
         self.lost_times += 1;
-        let used_up = self.new.max_execute_times.is_some_and(|most| self.execute_times >= most);
-        self.state = if self.cancel_requested {
-            State::Cancelled
-        } else if used_up || self.lost_times >= i64::from(crash_budget) {
-            State::Dead
-        } else {
-            State::Failed
+        let loss = Loss {
+            cancel_requested: self.cancel_requested,
+            execute_times: self.execute_times,
+            max_execute_times: self.new.max_execute_times,
+            lost_times: self.lost_times,
+            when_dead: self.when_dead(),
         };
+        self.state = after_loss(&loss, crash_budget);
         // Whatever the lost node still writes must not be taken for what is written here.
         self.version += 1;
         let node = self.owner.take().unwrap_or_default();
@@ -131,6 +141,14 @@ impl MemoryRow {
             state: self.state,
             lost_times: self.lost_times,
         }
+    }
+
+    pub(crate) fn put_back(&mut self, now: Micros) {
+        self.state = State::Pending;
+        self.execute_times = 0;
+        self.lost_times = 0;
+        self.cancel_requested = false;
+        self.due = now;
     }
 
     pub(crate) fn status(&self, id: i64, due_in: Duration) -> TaskStatus {

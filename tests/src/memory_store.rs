@@ -7,9 +7,10 @@ use consistency_core::dispatch::HandOff;
 use consistency_core::enqueue::{ExistingTask, Receipt};
 use consistency_core::error::StoreError;
 use consistency_core::new_task::NewTask;
+use consistency_core::rescue::Rescued;
 use consistency_core::state::State;
 use consistency_core::store::{
-    ClaimRequest, ClaimedTask, Head, LeaseId, OutcomeFuture, Renewed, Rescued, Settled, Settlement, Store, TaskStatus,
+    ClaimRequest, ClaimedTask, Head, LeaseId, OutcomeFuture, Outlook, Renewed, Settled, Settlement, Store, TaskStatus,
     TransactionOutcome,
 };
 use consistency_core::task::{NeededType, TxBody};
@@ -23,17 +24,36 @@ pub struct MemoryStore {
     table: Mutex<Table>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Table {
     rows: BTreeMap<i64, MemoryRow>,
     last_id: i64,
     moved_on: Duration,
+    unfenced: bool,
+}
+
+impl Clone for MemoryStore {
+    fn clone(&self) -> Self {
+        Self { table: Mutex::new(self.table.lock().clone()) }
+    }
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A store that writes the outcome of any node that ever held a running row, whatever its version. For tests that are to notice it.
+    pub fn without_fence() -> Self {
+        Self { table: Mutex::new(Table { unfenced: true, ..Table::default() }) }
+    }
+
+    /// Shows every row with its id, to be read or written as a person does with SQL, and the store's clock.
+    pub(crate) fn edit(&self, mut edit: impl FnMut(i64, &mut MemoryRow, Micros)) {
+        let mut table = self.table.lock();
+        let now = table.now();
+        table.rows.iter_mut().for_each(|(id, row)| edit(*id, row, now));
     }
 
     /// Moves its clock on.
@@ -45,6 +65,17 @@ impl MemoryStore {
     pub fn request_cancel(&self, id: i64) {
         if let Some(row) = self.table.lock().rows.get_mut(&id) {
             row.cancel_requested = true;
+        }
+    }
+}
+
+impl MemoryStore {
+    /// Has a dead or cancelled row due again with all attempts anew, as a person does with SQL.
+    pub fn put_back(&self, id: i64) {
+        let mut table = self.table.lock();
+        let now = table.now();
+        if let Some(row) = table.rows.get_mut(&id).filter(|row| matches!(row.state, State::Dead | State::Cancelled)) {
+            row.put_back(now);
         }
     }
 }
@@ -73,12 +104,16 @@ impl Table {
     /// The ids of the rows a claim may take now, in the order it takes them.
     fn claimable(&self, request: &ClaimRequest<'_>) -> Vec<i64> {
         let now = self.now();
-        let mut held_keys = HashSet::new();
+        // A running row holds its key alone; else the oldest one that waits does, which comes first by id.
+        let key_of = |row: &MemoryRow| row.new.order_key.clone();
+        let running = self.rows.values().filter(|row| row.state == State::Running);
+        let mut held_keys: HashSet<String> = running.filter_map(key_of).collect();
         let mut found = Vec::new();
-        // By id, so that of every ordering key the oldest unfinished row comes first and holds the others.
         for (id, row) in &self.rows {
             let is_head = match &row.new.order_key {
-                Some(key) if !row.state.is_finished() => held_keys.insert(key.as_str()),
+                Some(key) if row.when_dead().is_some_and(|policy| policy.holds_key(row.state)) => {
+                    held_keys.insert(key.clone())
+                }
                 _ => true,
             };
             if is_head && row.state.is_claimable() && row.due <= now && row.fits(request) {
@@ -95,7 +130,11 @@ impl Table {
 
     fn settle(&mut self, settlement: &Settlement) -> Settled {
         let now = self.now();
-        if let Some(row) = self.held(settlement.lease) {
+        let mut lease = settlement.lease;
+        if let Some(row) = self.rows.get(&lease.id).filter(|_| self.unfenced) {
+            lease.version = row.version;
+        }
+        if let Some(row) = self.held(lease) {
             row.settle(settlement, now);
         } else {
             // Written by a call whose answer got lost, or not ours any more.
@@ -121,7 +160,7 @@ impl Store for MemoryStore {
         Ok(rows.iter().map(|row| table.insert(row, node, lease)).collect())
     }
 
-    fn look(&self, queues: &[String]) -> Result<Vec<Head>, StoreError> {
+    fn look(&self, queues: &[String]) -> Result<Outlook, StoreError> {
         let table = self.table.lock();
         let mut first: BTreeMap<(&str, i16), Micros> = BTreeMap::new();
         for row in table.rows.values().filter(|row| row.state.is_claimable() && queues.contains(&row.new.queue)) {
@@ -134,7 +173,9 @@ impl Store for MemoryStore {
             priority,
             wait: until(due, now),
         };
-        Ok(first.into_iter().map(head).collect())
+        let leases = table.rows.values().filter(|row| row.state == State::Running).map(|row| row.lease_until);
+        let lease_ends_in = leases.min().map(|end| until(end, now));
+        Ok(Outlook { heads: first.into_iter().map(head).collect(), lease_ends_in })
     }
 
     fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError> {
@@ -169,10 +210,11 @@ impl Store for MemoryStore {
         Ok(expired.take(limit).map(|(id, row)| row.rescue(*id, crash_budget)).collect())
     }
 
-    fn unknown_names(&self, names: &[String], limit: usize) -> Result<Vec<String>, StoreError> {
+    fn unknown_names(&self, queues: &[String], names: &[String], limit: usize) -> Result<Vec<String>, StoreError> {
         let table = self.table.lock();
         let now = table.now();
-        let due = table.rows.values().filter(|row| row.state.is_claimable() && row.due <= now);
+        let claimable = table.rows.values().filter(|row| row.state.is_claimable() && queues.contains(&row.new.queue));
+        let due = claimable.filter(|row| row.due <= now);
         let unknown: HashSet<&String> =
             due.map(|row| &row.new.method_name).filter(|name| !names.contains(name)).collect();
         Ok(unknown.into_iter().take(limit).cloned().collect())

@@ -144,6 +144,15 @@ pub fn now(backend: Backend) -> &'static str {
     }
 }
 
+/// A time, an SQL expression, as microseconds since 1970 (SQLite: in steps of milliseconds).
+pub fn micros(backend: Backend, time: &str) -> String {
+    match backend {
+        Backend::Sqlite => format!("CAST(ROUND((julianday({time}) - 2440587.5) * 86400000) AS INTEGER) * 1000"),
+        Backend::Postgres => format!("CAST(date_part('epoch', {time}) * 1000000 AS BIGINT)"),
+        Backend::Mysql => format!("TIMESTAMPDIFF(MICROSECOND, '1970-01-01 00:00:00', {time})"),
+    }
+}
+
 /// The whole milliseconds from one time to a later one, both SQL expressions.
 pub fn ms_between(backend: Backend, from: &str, to: &str) -> String {
     match backend {

@@ -9,6 +9,7 @@ use consistency_diesel::store_access;
 
 use crate::database::Database;
 use crate::memory_store::MemoryStore;
+use crate::scene::now;
 
 /// How long a store waits for SQLite's write lock and for its own connections.
 const BUSY_WAIT: Duration = Duration::from_secs(20);
@@ -20,6 +21,9 @@ pub trait StoreUnderTest: Sync {
 
     /// Asks to cancel a task, as a person does with SQL.
     fn request_cancel(&self, id: i64);
+
+    /// Has a dead or cancelled row due again with all attempts anew, as a person does with SQL.
+    fn put_back(&self, id: i64);
 
     /// Lets at least this time pass on the store's clock. Time itself is what is waited for: nothing else tells of it.
     fn let_time_pass(&self, time: Duration) {
@@ -34,6 +38,10 @@ impl StoreUnderTest for MemoryStore {
 
     fn request_cancel(&self, id: i64) {
         MemoryStore::request_cancel(self, id);
+    }
+
+    fn put_back(&self, id: i64) {
+        MemoryStore::put_back(self, id);
     }
 
     fn let_time_pass(&self, time: Duration) {
@@ -69,6 +77,14 @@ impl StoreUnderTest for DatabaseStore<'_> {
 
     fn request_cancel(&self, id: i64) {
         self.database.execute(&format!("UPDATE consistency_task SET cancel_requested = 1 WHERE id = {id}"));
+    }
+
+    fn put_back(&self, id: i64) {
+        self.database.execute(&format!(
+            "UPDATE consistency_task SET state = 0, execute_times = 0, lost_times = 0, cancel_requested = 0, \
+             next_execute_time = {} WHERE id = {id} AND state IN (4, 6)",
+            now(self.database.backend())
+        ));
     }
 }
 

@@ -54,8 +54,12 @@ pub struct TaskRow {
     pub priority: i64,
     #[diesel(sql_type = Nullable<Text>)]
     pub order_key: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    pub order_policy: i64,
     #[diesel(sql_type = Nullable<Text>)]
     pub meta: Option<String>,
+    #[diesel(sql_type = BigInt)]
+    pub cancel_requested: i64,
 }
 
 impl TaskRow {
@@ -85,6 +89,8 @@ impl TaskRow {
             number("execute_interval_second"),
             number("delay_time"),
             number("priority"),
+            number("cancel_requested"),
+            number("order_policy"),
             time("next_execute_time"),
             time("lease_until"),
             time("gmt_create"),

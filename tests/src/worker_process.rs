@@ -1,19 +1,22 @@
 //! A worker process as a test holds it: started, listened to, killed or asked to stop, and never left behind.
 
-use std::io::{BufRead, BufReader, Read};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::database::Database;
 use crate::recorder::{DEADLINE, wait_until_some};
 
-/// A running process of the program `worker`.
+/// A running process of a program of the tests, such as `worker`.
 pub struct WorkerProcess {
     child: Child,
     said: Arc<Said>,
+    reader: Option<JoinHandle<()>>,
     errors: Option<JoinHandle<String>>,
 }
 
@@ -24,11 +27,17 @@ struct Said {
 }
 
 impl WorkerProcess {
-    /// Starts `program` (`env!("CARGO_BIN_EXE_worker")`) on `database` with further arguments.
+    /// Starts `program` (say `env!("CARGO_BIN_EXE_worker")`) on `database` with further arguments.
     pub fn start(program: &str, database: &Database, arguments: &[&str]) -> Self {
+        Self::start_in(program, database, arguments, &[])
+    }
+
+    /// As [`WorkerProcess::start`], with these variables in its environment.
+    pub fn start_in(program: &str, database: &Database, arguments: &[&str], environment: &[(&str, &OsStr)]) -> Self {
         let mut child = Command::new(program)
             .arg(database.url())
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -36,7 +45,7 @@ impl WorkerProcess {
             .expect("the worker starts");
         let said: Arc<Said> = Arc::default();
         let (heard, output) = (Arc::clone(&said), child.stdout.take().expect("standard output"));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 heard.lines.lock().push(line);
                 heard.changed.notify_all();
@@ -48,7 +57,7 @@ impl WorkerProcess {
             stderr.read_to_end(&mut text).expect("standard error");
             String::from_utf8_lossy(&text).into_owned()
         });
-        Self { child, said, errors: Some(errors) }
+        Self { child, said, reader: Some(reader), errors: Some(errors) }
     }
 
     /// Waits until the process has printed `line`.
@@ -71,6 +80,40 @@ impl WorkerProcess {
         self.said.lines.lock().clone()
     }
 
+    /// Asks, also after the process has ended, for everything it printed.
+    pub fn said(&self) -> impl Fn() -> Vec<String> + use<> {
+        let said = Arc::clone(&self.said);
+        move || said.lines.lock().clone()
+    }
+
+    /// Writes a line to its standard input.
+    pub fn say(&mut self, line: &str) {
+        let input = self.child.stdin.as_mut().expect("its standard input is open");
+        writeln!(input, "{line}").expect("a line to its standard input");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("a process to signal");
+    }
+
+    /// Waits until a SIGSTOP has stopped it, all of its threads.
+    ///
+    /// # Panics
+    /// After [`DEADLINE`].
+    #[track_caller]
+    pub fn wait_until_stopped(&self) {
+        // Its end is left to be waited for.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        wait_until_some("the process to be stopped", || {
+            waitid(WaitId::Pid(self.pid()), stopped).expect("the process's state")
+        });
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Kills the process at once.
     pub fn kill(mut self) {
         self.child.kill().expect("the worker is killed");
@@ -91,6 +134,10 @@ impl WorkerProcess {
     fn wait(&mut self) -> (ExitStatus, String) {
         let child = &mut self.child;
         let status = wait_until_some("the worker to end", || child.try_wait().expect("the worker's status"));
+        // Whatever it printed is heard.
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the reader");
+        }
         let errors = self.errors.take().map(|errors| errors.join().expect("the reader")).unwrap_or_default();
         (status, errors)
     }

@@ -176,6 +176,7 @@ for_each_database! {
             (text("x").key("\u{a0}leading"), "white space"),
             (text("x").ordered_by("o".repeat(101)), "101 characters"),
             (text("x").ordered_by(""), "ordering key"),
+            (text("x").when_dead(WhenDead::Park), "write `.ordered_by(..)` as well"),
             (text("x").biz("order", "1\0"), "business id"),
             (text("x").biz("", 1), "business type"),
             (text("x").delay(eleven_years), "ten years"),

@@ -128,3 +128,26 @@ fn only_an_address_of_postgresql_can_notify() {
     let refused = Outbox::builder("sqlite://never_made.db").notify().enqueue_only().check().unwrap_err();
     assert!(matches!(refused.problems(), [Problem::Setting { setting: "notify", .. }]), "{refused}");
 }
+
+/// Goes on until its outbox stops.
+#[consistency_task]
+async fn stays(#[inject] probe: &Probe, #[context] cx: &TaskContext) -> Result<(), TaskError> {
+    probe.saw(format!("begun on {}", cx.node()));
+    cx.cancelled().await;
+    Err(TaskError::interrupted("stopped half-way"))
+}
+
+#[test]
+fn what_a_stopping_process_puts_back_starts_elsewhere_without_a_look() {
+    on_postgres("put back", |database| {
+        let two = Two::on(database);
+        two.listener_other_than(0);
+        let stopping = database.outbox().notify().inject(two.probe.clone()).start_blocking().unwrap();
+        store::<PgConnection>(database, &stopping, stays());
+        two.probe.wait_for(1);
+        stopping.shutdown_blocking();
+        two.probe.wait_for(2);
+        let seen = two.probe.seen();
+        assert_ne!(seen[0], seen[1], "the second start is another node's");
+    });
+}

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use consistency_core::event::Event;
 use consistency_core::state::State;
 use consistency_diesel::outbox::Outbox;
 use consistency_diesel::prelude::*;
 use consistency_tests::backend::Backend;
+use consistency_tests::bulk::Bulk;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
 use consistency_tests::recorder::Recorder;
@@ -20,6 +22,9 @@ fn scheduled() {}
 #[consistency_task(mode = scheduled, delay = "300ms", run_on = caller)]
 fn one_after_the_other() {}
 
+#[consistency_task(run_on = caller)]
+fn on_the_caller() {}
+
 #[consistency_task(retry_every = "50ms")]
 fn fails_three_times(#[context] cx: &TaskContext) -> Result<(), String> {
     if cx.attempt() <= 3 { Err("not yet".to_owned()) } else { Ok(()) }
@@ -31,7 +36,8 @@ const SELDOM: Duration = Duration::from_secs(600);
 const MARGIN_MS: i64 = 8_000;
 
 fn start(database: &Database, recorder: &Recorder, poll: Duration) -> Outbox {
-    let names = [nothing::NAME, scheduled::NAME, one_after_the_other::NAME, fails_three_times::NAME];
+    let names =
+        [nothing::NAME, scheduled::NAME, one_after_the_other::NAME, on_the_caller::NAME, fails_three_times::NAME];
     database.outbox().only(names).poll_interval(poll).listener(recorder.listener()).start_blocking().unwrap()
 }
 
@@ -41,6 +47,14 @@ fn assert_on_time(database: &Database, task_id: &str, poll: Duration) {
     let late = database.number(&format!("{late} FROM consistency_task WHERE task_id = '{task_id}' AND state = 2"));
     let most = i64::try_from(poll.as_millis()).unwrap() + MARGIN_MS;
     assert!((0..=most).contains(&late), "settled {late} ms after it was due");
+}
+
+fn in_two_seconds(backend: Backend) -> &'static str {
+    match backend {
+        Backend::Sqlite => "strftime('%Y-%m-%d %H:%M:%f', 'now', '+2 seconds')",
+        Backend::Postgres => "clock_timestamp() + INTERVAL '2 seconds'",
+        Backend::Mysql => "UTC_TIMESTAMP(6) + INTERVAL 2 SECOND",
+    }
 }
 
 /// How long after its insert the row was settled.
@@ -114,24 +128,42 @@ for_each_database! {
         outbox.shutdown_blocking();
     }
 
-    fn a_look_brings_no_rescue_while_the_last_one_is_recent(database: &Database) {
+    fn a_lease_known_to_end_is_taken_back_then_though_the_table_is_seldom_looked_at(database: &Database) {
         let recorder = Recorder::new();
         let builder = database.outbox().only([nothing::NAME]).poll_interval(SELDOM).lease(SELDOM);
         let outbox = builder.listener(recorder.listener()).start_blocking().unwrap();
-        let look = |witness: &str| {
-            let task_id = store::<Conn>(database, &outbox, nothing().key(witness));
-            recorder.wait_for_settled(&task_id, State::Succeeded);
-        };
-        look("the first one, which comes after a rescue");
         let orphan = store::<Conn>(database, &outbox, nothing().delay(Duration::from_secs(3600)));
+        // As a node leaves it that was killed: its lease still has two seconds to go.
         database.execute(&format!(
-            "UPDATE consistency_task SET state = 1, version = 1, lease_owner = 'gone-1', lease_until = {} \
-             WHERE task_id = '{orphan}'",
-            now(BACKEND)
+            "UPDATE consistency_task SET state = 1, version = 1, lease_owner = 'gone-1', lease_until = {}, \
+             next_execute_time = gmt_create WHERE task_id = '{orphan}'",
+            in_two_seconds(BACKEND)
         ));
-        (0..5).for_each(|number| look(&number.to_string()));
+        let witness = store::<Conn>(database, &outbox, nothing().key("has the table looked at"));
+        recorder.wait_for_settled(&witness, State::Succeeded);
         let row = database.row(&orphan);
-        assert_eq!((row.state(), row.owners(), row.lost_times), (State::Running, 1, 0));
+        assert_eq!((row.state(), row.lease_owner.as_deref()), (State::Running, Some("gone-1")), "its lease is not over");
+        recorder.wait_for_settled(&orphan, State::Succeeded);
+        assert!(recorder.events().iter().any(|event| matches!(event, Event::Rescued { node, .. } if node == "gone-1")));
+        outbox.shutdown_blocking();
+    }
+
+    fn a_lease_that_has_ended_is_taken_back_at_the_next_look(database: &Database) {
+        let recorder = Recorder::new();
+        database.migrate();
+        let elsewhere = database.outbox().enqueue_only().start_blocking().unwrap();
+        let outbox = start(database, &recorder, SELDOM);
+        for number in 0..3 {
+            let orphan = store::<Conn>(database, &elsewhere, nothing().delay(Duration::from_secs(3600)));
+            database.execute(&format!(
+                "UPDATE consistency_task SET state = 1, version = 1, lease_owner = 'gone-1', lease_until = {}, \
+                 next_execute_time = gmt_create WHERE task_id = '{orphan}'",
+                now(BACKEND)
+            ));
+            // However recent the last rescue is.
+            store::<Conn>(database, &outbox, nothing().key(format!("has the table looked at {number}")));
+            recorder.wait_for_settled(&orphan, State::Succeeded);
+        }
         outbox.shutdown_blocking();
     }
 
@@ -147,15 +179,33 @@ for_each_database! {
         outbox.shutdown_blocking();
     }
 
-    fn a_row_years_overdue_still_runs(database: &Database) {
+    fn rows_years_overdue_still_run_in_every_mode(database: &Database) {
         let recorder = Recorder::new();
         database.migrate();
         let elsewhere = database.outbox().enqueue_only().start_blocking().unwrap();
-        let task_id = store::<Conn>(database, &elsewhere, nothing().key("old"));
+        let calls = [nothing(), nothing().ordered_by("a key"), scheduled(), one_after_the_other(), on_the_caller()];
+        let old = store_all::<Conn>(database, &elsewhere, calls);
         let time = if BACKEND == Backend::Postgres { "'1999-01-01 00:00:00+00'" } else { "'1999-01-01 00:00:00.000'" };
         database.execute(&format!("UPDATE consistency_task SET next_execute_time = {time}, gmt_create = {time}"));
         let outbox = start(database, &recorder, SELDOM);
-        recorder.wait_for_settled(&task_id, State::Succeeded);
+        old.iter().for_each(|task_id| recorder.wait_for_settled(task_id, State::Succeeded));
+        outbox.shutdown_blocking();
+    }
+
+    fn a_row_due_soon_is_met_though_another_was_due_before_it(database: &Database) {
+        let recorder = Recorder::new();
+        database.migrate();
+        // Tells when the first look is over: nothing but a wake-up brings another one then.
+        Bulk::due("unknown", "gone::somewhere", 1).load(database);
+        let builder = database.outbox().only([nothing::NAME]).poll_interval(SELDOM).listener(recorder.listener());
+        let outbox = builder.start_blocking().unwrap();
+        recorder.wait_for("the first look", |events| events.iter().any(|event| matches!(event, Event::UnknownNames { .. })));
+        database.execute("DELETE FROM consistency_task");
+        // One look sees the first of each queue and priority alone, which hides the one behind it.
+        let soon = nothing().delay(Duration::from_millis(200));
+        let both = store_all::<Conn>(database, &outbox, [nothing().key("at once"), soon]);
+        both.iter().for_each(|task_id| recorder.wait_for_settled(task_id, State::Succeeded));
+        assert_on_time(database, &both[1], Duration::ZERO);
         outbox.shutdown_blocking();
     }
 

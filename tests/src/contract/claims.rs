@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use consistency_core::new_task::NewTask;
 use consistency_core::state::State;
+use consistency_core::task::DEFAULT_QUEUE;
 
 use super::steps::{
     Claim, LONG, NAME, claim, claim_one, due_since, failure, handles, insert, row, rows, settle, status,
@@ -70,12 +71,15 @@ pub fn only_rows_of_the_asked_queue_and_priority_are_taken(on: &dyn StoreUnderTe
 pub fn only_known_names_are_taken_and_others_are_reported(on: &dyn StoreUnderTest) {
     let of = |task_id: &str, name: &str| NewTask { method_name: name.to_owned(), ..row(task_id) };
     let later = NewTask { delay_us: 86_400_000_000, ..of("later", "not::due") };
+    let elsewhere = NewTask { queue: "elsewhere".to_owned(), ..of("elsewhere", "not::asked") };
+    insert(on, &[elsewhere]);
     insert(on, &[of("old", "gone::a"), of("older", "gone::b"), of("twice", "gone::a"), row("known"), later]);
     let known = [NAME.to_owned(), "never::stored".to_owned()];
-    let mut unknown = on.store().unknown_names(&known, 10).unwrap();
+    let queues = [DEFAULT_QUEUE.to_owned(), "another".to_owned()];
+    let mut unknown = on.store().unknown_names(&queues, &known, 10).unwrap();
     unknown.sort();
     assert_eq!(unknown, ["gone::a", "gone::b"]);
-    assert_eq!(on.store().unknown_names(&known, 1).unwrap().len(), 1);
+    assert_eq!(on.store().unknown_names(&queues, &known, 1).unwrap().len(), 1);
     assert_eq!(handles(&Claim { names: known.to_vec(), ..Claim::default() }.take(on)), ["known"]);
     let untouched = status(on, "old");
     assert_eq!((untouched.state, untouched.execute_times, untouched.error_message), (State::Pending, 0, None));

@@ -3,9 +3,12 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use consistency_core::new_task::NewTask;
-use consistency_core::store::{Head, Settled};
+use consistency_core::store::{Head, Outlook, Settled};
 
-use super::steps::{Claim, claim, claim_one, due_since, failure, insert, row, settle, status};
+use super::steps::{
+    Claim, LONG, SHORT, claim, claim_one, claim_one_for, due_since, failure, insert, let_short_leases_end, row, settle,
+    status, success,
+};
 use crate::recorder::wait_until_some;
 use crate::store_under_test::StoreUnderTest;
 
@@ -57,7 +60,7 @@ pub fn a_retry_is_never_claimed_before_it_is_due(on: &dyn StoreUnderTest) {
 /// There is no window to look back through: what was due long ago is due.
 pub fn a_row_years_overdue_is_due(on: &dyn StoreUnderTest) {
     insert(on, &[NewTask { due_at_us: Some(0), ..row("epoch") }, due_since("2023", 0), row("now")]);
-    let heads = on.store().look(&["default".to_owned()]).unwrap();
+    let heads = on.store().look(&["default".to_owned()]).unwrap().heads;
     assert_eq!(heads, [Head { queue: "default".to_owned(), priority: 5, wait: Duration::ZERO }]);
     assert_eq!(status(on, "epoch").due_in, Duration::ZERO);
     let taken: Vec<_> = claim(on, 10).into_iter().map(|task| task.task_id).collect();
@@ -79,7 +82,7 @@ pub fn a_look_says_how_long_until_the_first_of_each_queue_and_priority(on: &dyn 
         ],
     );
     let queues = ["a".to_owned(), "b".to_owned(), "empty".to_owned()];
-    let mut heads = on.store().look(&queues).unwrap();
+    let mut heads = on.store().look(&queues).unwrap().heads;
     heads.sort_by(|a, b| (&a.queue, a.priority).cmp(&(&b.queue, b.priority)));
     let found: Vec<_> = heads.iter().map(|head| (head.queue.as_str(), head.priority)).collect();
     assert_eq!(found, [("a", 0), ("a", 9), ("b", 5)]);
@@ -89,7 +92,7 @@ pub fn a_look_says_how_long_until_the_first_of_each_queue_and_priority(on: &dyn 
     assert!(heads[2].wait <= DELAY + rounding, "{heads:?}");
     // Whoever sleeps as long as the look says finds the row due.
     wait_until_some("the row of b to be due", || {
-        let heads = on.store().look(&["b".to_owned()]).unwrap();
+        let heads = on.store().look(&["b".to_owned()]).unwrap().heads;
         (heads[0].wait == Duration::ZERO).then_some(())
     });
     assert_eq!(Claim { queue: "b", ..Claim::default() }.take(on).len(), 1);
@@ -97,7 +100,7 @@ pub fn a_look_says_how_long_until_the_first_of_each_queue_and_priority(on: &dyn 
 
 /// Rows that are running or finished are no reason to wake up.
 pub fn a_look_sees_only_what_can_be_claimed(on: &dyn StoreUnderTest) {
-    let look = || on.store().look(&["default".to_owned()]).unwrap();
+    let look = || on.store().look(&["default".to_owned()]).unwrap().heads;
     assert_eq!(look(), []);
     insert(on, &[row("one")]);
     assert_eq!(look().len(), 1);
@@ -107,4 +110,22 @@ pub fn a_look_sees_only_what_can_be_claimed(on: &dyn StoreUnderTest) {
     let wait = look()[0].wait;
     assert!(wait > Duration::from_secs(50) && wait < Duration::from_secs(61), "{wait:?}");
     on.store().look(&[]).unwrap();
+}
+
+/// A look says when the first lease ends, in whichever queue: zero once it has, nothing when no row is leased.
+pub fn a_look_says_when_the_first_lease_ends(on: &dyn StoreUnderTest) {
+    let look = || on.store().look(&["empty".to_owned()]).unwrap();
+    assert_eq!(look(), Outlook::default());
+    insert(on, &[row("short"), row("long")]);
+    assert_eq!(look(), Outlook::default(), "nobody holds a lease");
+    let short = claim_one_for(on, SHORT);
+    let long = claim_one(on);
+    assert!(look().lease_ends_in.unwrap() <= SHORT + Duration::from_millis(3), "{:?}", look());
+    let_short_leases_end(on);
+    assert_eq!(look(), Outlook { heads: Vec::new(), lease_ends_in: Some(Duration::ZERO) });
+    assert_eq!(settle(on, success(&short)), Settled::Written);
+    let ends = look().lease_ends_in.unwrap();
+    assert!(ends <= LONG + Duration::from_millis(3) && ends > LONG - LATE, "{ends:?}");
+    assert_eq!(settle(on, success(&long)), Settled::Written);
+    assert_eq!(look(), Outlook::default());
 }

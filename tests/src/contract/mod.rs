@@ -4,6 +4,7 @@ pub mod claims;
 pub mod due_times;
 pub mod inserts;
 pub mod leases;
+pub mod order_policies;
 pub mod ordering;
 pub mod rescues;
 pub mod settlements;
@@ -68,12 +69,20 @@ macro_rules! store_contract {
             ordering::a_cancelled_row_lets_its_key_go_on,
             ordering::a_lost_row_stays_first_of_its_key,
             ordering::claims_at_once_keep_the_order_of_each_key,
+            order_policies::a_parked_row_lets_its_key_go_on,
+            order_policies::a_skipped_row_lets_its_key_go_on_and_keeps_its_error,
+            order_policies::a_rescue_that_gives_up_follows_the_policy,
+            order_policies::a_row_without_a_key_is_dead_when_it_is_given_up,
+            order_policies::a_parked_row_put_back_never_runs_beside_another,
+            order_policies::a_cancelled_row_put_back_never_runs_beside_another,
+            order_policies::rows_put_back_while_others_are_claimed_never_run_beside_them,
             due_times::a_row_is_never_claimed_before_it_is_due,
             due_times::a_named_time_is_kept_to_the_fraction_of_a_second,
             due_times::a_retry_is_never_claimed_before_it_is_due,
             due_times::a_row_years_overdue_is_due,
             due_times::a_look_says_how_long_until_the_first_of_each_queue_and_priority,
             due_times::a_look_sees_only_what_can_be_claimed,
+            due_times::a_look_says_when_the_first_lease_ends,
             table::an_unknown_handle_has_no_status,
             table::the_status_follows_the_row,
             table::pruning_deletes_finished_rows_alone_and_is_bounded,

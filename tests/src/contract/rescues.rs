@@ -5,8 +5,9 @@ use std::sync::Barrier;
 use std::time::Duration;
 
 use consistency_core::new_task::NewTask;
+use consistency_core::rescue::Rescued;
 use consistency_core::state::State;
-use consistency_core::store::{ClaimedTask, Rescued, Settled};
+use consistency_core::store::{ClaimedTask, Settled};
 
 use super::steps::{
     BUDGET, Claim, LONG, NAME, NODE, SHORT, claim, claim_one, claim_one_for, death, failure, insert,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use consistency_core::enqueue::Receipt;
 use consistency_core::new_task::{NewTask, first_version};
+use consistency_core::rescue::Rescued;
 use consistency_core::retry::Decision;
-use consistency_core::store::{ClaimRequest, ClaimedTask, Rescued, Settled, Settlement, TaskStatus};
+use consistency_core::store::{ClaimRequest, ClaimedTask, Settled, Settlement, TaskStatus};
 
 use crate::recorder::wait_until_some;
 use crate::store_under_test::StoreUnderTest;
@@ -40,6 +41,7 @@ pub fn row(task_id: &str) -> NewTask {
         priority: 5,
         max_execute_times: None,
         order_key: None,
+        order_policy: 0,
         biz_type: None,
         biz_id: None,
         meta: None,

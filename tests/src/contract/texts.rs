@@ -96,12 +96,12 @@ pub fn names_and_queues_may_be_of_any_script(on: &dyn StoreUnderTest) {
         let new = NewTask { method_name: (*name).to_owned(), queue: queue.to_owned(), ..row(&format!("row-{number}")) };
         insert(on, &[new]);
     }
-    let mut unknown = on.store().unknown_names(&[names[0].to_owned()], 10).unwrap();
+    let mut unknown = on.store().unknown_names(&[queue.to_owned()], &[names[0].to_owned()], 10).unwrap();
     unknown.sort_unstable();
     let mut others = names[1..].to_vec();
     others.sort_unstable();
     assert_eq!(unknown, others);
-    let heads = on.store().look(&[queue.to_owned()]).unwrap();
+    let heads = on.store().look(&[queue.to_owned()]).unwrap().heads;
     assert_eq!(heads.len(), 1);
     assert_eq!(heads[0].queue, queue);
     for (number, name) in names.iter().enumerate() {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use consistency_core::new_task::NewTask;
 use consistency_core::state::State;
-use consistency_core::store::{ClaimedTask, Settled, Settlement};
+use consistency_core::store::{ClaimedTask, Outlook, Settled, Settlement};
+use consistency_core::task::DEFAULT_QUEUE;
 
 use super::steps::{
     BUDGET, Claim, LONG, NODE, SHORT, failure, insert, let_short_leases_end, row, rows, status, success,
@@ -21,13 +22,13 @@ pub fn empty_calls_do_nothing(on: &dyn StoreUnderTest) {
     assert_eq!(store.settle(&[]).unwrap(), []);
     assert_eq!(store.renew(&[], LONG).unwrap(), []);
     assert_eq!(store.rescue(BUDGET, 10).unwrap(), []);
-    assert_eq!(store.look(&[]).unwrap(), []);
-    assert_eq!(store.unknown_names(&[], 10).unwrap(), Vec::<String>::new());
+    assert_eq!(store.look(&[]).unwrap(), Outlook::default());
+    assert_eq!(store.unknown_names(&[], &[], 10).unwrap(), Vec::<String>::new());
     assert_eq!(store.prune(Duration::ZERO, 10).unwrap(), 0);
     assert_eq!(Claim::default().take(on), []);
     insert(on, &[row("one")]);
     assert_eq!(Claim { limit: 0, ..Claim::default() }.take(on), []);
-    assert_eq!(store.unknown_names(&[], 10).unwrap().len(), 1);
+    assert_eq!(store.unknown_names(&[DEFAULT_QUEUE.to_owned()], &[], 10).unwrap().len(), 1);
 }
 
 /// Batches have no limit the caller must know of.

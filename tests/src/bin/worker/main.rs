@@ -7,13 +7,13 @@
 
 mod tasks;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use consistency_core::event::Event;
 use consistency_diesel::prelude::{Outbox, Task};
 use consistency_tests::effects::Effects;
 
-use crate::tasks::{Staying, abort_process, record, stay};
+use crate::tasks::{Staying, abort_process, fail_once, linger, record, record_later, stay};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -24,7 +24,7 @@ fn main() {
     let lease = Duration::from_millis(number("lease_ms", 10_000));
 
     let outbox = Outbox::builder(url.as_str())
-        .only([record::NAME, stay::NAME, abort_process::NAME])
+        .only([record::NAME, stay::NAME, abort_process::NAME, fail_once::NAME, linger::NAME, record_later::NAME])
         .inject(Effects::new(&url))
         .inject(Staying(rest.iter().any(|argument| argument == "stay")))
         .concurrency(usize::try_from(number("slots", 8)).expect("a number of slots"))
@@ -37,6 +37,8 @@ fn main() {
         .listener(say_trouble)
         .start_blocking()
         .expect("the outbox starts");
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock after 1970");
+    println!("clock {}", clock.as_secs());
     println!("started");
     std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).expect("standard input");
     outbox.shutdown_blocking();

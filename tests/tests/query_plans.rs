@@ -1,0 +1,158 @@
+//! No statement of the outbox reads more than it is asked for, however much else lies in the table.
+//!
+//! The table holds finished rows, rows of the future (half of them of a better priority) and due rows of two kinds. Each
+//! statement of `consistency-diesel/sql` is run there with a small limit, with statistics of the database and without, and
+//! what it touched is counted: see `touched.rs`.
+
+use consistency_tests::backend::Backend;
+use consistency_tests::bulk::Bulk;
+use consistency_tests::database::Database;
+use consistency_tests::for_each_database;
+use consistency_tests::touched::{Bound, Touched, Values, statements, touched};
+use serde_json::json;
+
+/// The name this process knows.
+const KNOWN: &str = "plans.known";
+/// How many rows each statement is asked for, or given.
+const LIMIT: usize = 50;
+/// Rows and index entries a statement may read: some for each row it is asked for, and a few to get there.
+const ROWS: u64 = 8 * LIMIT as u64 + 100;
+/// Pages: a row lies in a page, and an update writes one more and one of each index, some steps below its root.
+const PAGES: u64 = 40 * LIMIT as u64 + 200;
+
+/// How many rows of each kind.
+struct Sizes {
+    finished: usize,
+    future: usize,
+    due: usize,
+}
+
+fn sizes() -> Sizes {
+    match std::env::var_os("CONSISTENCY_TEST_LONG") {
+        Some(_) => Sizes { finished: 1_000_000, future: 1_000_000, due: 10_000 },
+        None => Sizes { finished: 60_000, future: 60_000, due: 2_000 },
+    }
+}
+
+/// A table as a busy year leaves it behind, without any statistics of it.
+fn fill(database: &Database, sizes: &Sizes) {
+    database.migrate();
+    match database.backend() {
+        Backend::Sqlite => {}
+        Backend::Postgres => database.execute("ALTER TABLE consistency_task SET (autovacuum_enabled = off)"),
+        Backend::Mysql => database.execute("ALTER TABLE consistency_task STATS_AUTO_RECALC = 0"),
+    }
+    let (due, day) = (Bulk::due("due", KNOWN, sizes.due), 86_400);
+    // What waits for months has small ids.
+    Bulk { handle: "better", rows: sizes.future / 2, priority: 0, seconds: 90 * day, ..due }.load(database);
+    Bulk { handle: "finished", rows: sizes.finished, state: 2, seconds: -day, ..due }.load(database);
+    Bulk { handle: "later", rows: sizes.future / 2, seconds: 90 * day, ..due }.load(database);
+    due.load(database);
+    // As many as the limit of each statement are its own; the others are those of other nodes, and orphans.
+    Bulk { handle: "running", rows: LIMIT, state: 1, seconds: day, ..due }.load(database);
+    Bulk { handle: "elsewhere", state: 1, seconds: day, ..due }.load(database);
+    Bulk { handle: "orphaned", state: 1, ..due }.load(database);
+}
+
+fn take_statistics(database: &Database) {
+    database.execute(match database.backend() {
+        Backend::Sqlite | Backend::Postgres => "ANALYZE",
+        Backend::Mysql => "ANALYZE TABLE consistency_task",
+    });
+}
+
+/// A value for every name in the statements.
+fn values(database: &Database) -> Values<'static> {
+    let running = database.rows("task_id LIKE 'running %'");
+    assert_eq!(running.len(), LIMIT);
+    let ids: Vec<i64> = running.iter().map(|row| row.id).collect();
+    let rows: Vec<_> = running
+        .iter()
+        .map(|row| {
+            json!({
+                "id": row.id, "version": row.version, "state": 3, "due_us": 1, "charge": 0, "clears_losses": 1, "error": "no",
+                "lost_times": 1, "pause_us": 0, "task_id": row.task_id, "leased": false, "first_version": 1, "delay_us": 0,
+                "parameter_types": "", "method_name": KNOWN, "method_sign_name": "", "execute_interval_second": 60,
+                "delay_time": 0, "task_parameter": "{}", "execute_mode": 2, "thread_way": 1, "queue": "default", "priority": 5,
+                "order_policy": 0,
+            })
+        })
+        .collect();
+    let task_ids: Vec<&str> = running.iter().map(|row| row.task_id.as_str()).collect();
+    let text = |value: serde_json::Value| Bound::Text(value.to_string());
+    Values::from([
+        ("charge", Bound::Int(0)),
+        ("crash_budget", Bound::Int(5)),
+        ("guarded", Bound::Int(0)),
+        ("id", Bound::Int(running[0].id)),
+        ("ids", text(json!(ids))),
+        ("lease_us", Bound::Int(10_000_000)),
+        ("limit", Bound::Int(LIMIT as i64)),
+        ("names", text(json!([KNOWN, "plans.another"]))),
+        ("node", Bound::Text("node".to_owned())),
+        ("older_us", Bound::Int(3_600_000_000)),
+        ("order_key", Bound::Text("key".to_owned())),
+        ("priority", Bound::Int(5)),
+        ("queue", Bound::Text("default".to_owned())),
+        ("queues", text(json!(["default", "another"]))),
+        ("rows", text(json!(rows))),
+        ("serial", Bound::Int(0)),
+        ("task_id", Bound::Text(running[0].task_id.clone())),
+        ("task_ids", text(json!(task_ids))),
+        ("version", Bound::Int(running[0].version)),
+    ])
+}
+
+/// The statements to measure. MySQL's INSERT is put together from two files, and reads nothing.
+fn measured(backend: Backend) -> Vec<String> {
+    let mut names = statements(backend);
+    names.retain(|name| backend != Backend::Mysql || !name.starts_with("insert") || name == "inserted");
+    names
+}
+
+/// Measures `statement` in both ways of planning it, and tells what is too much.
+fn too_much(database: &Database, statement: &str, values: &Values<'_>, rows: u64, pages: u64) -> Vec<String> {
+    let ways: &[bool] = if database.backend() == Backend::Postgres { &[false, true] } else { &[false] };
+    let judge = |blind: &bool| {
+        let Touched { rows: read, pages: seen, sorted, scans, told } = touched(database, statement, values, *blind);
+        eprintln!("{statement}: rows {read:?}, pages {seen:?}, sorted {sorted:?}, scans {scans:?}");
+        let most = |count: Option<u64>, most: u64| count.is_none_or(|count| count <= most);
+        let fine = most(read, rows) && most(seen, pages) && most(sorted, rows) && scans.is_empty();
+        (!fine)
+            .then(|| format!("{statement}: rows {read:?}, pages {seen:?}, sorted {sorted:?}, scans {scans:?}\n{told}"))
+    };
+    ways.iter().filter_map(judge).collect()
+}
+
+for_each_database! {
+    fn no_statement_reads_more_than_it_is_asked_for(database: &Database) {
+        let sizes = sizes();
+        fill(database, &sizes);
+        let values = values(database);
+        let mut failures = Vec::new();
+        for with_statistics in [false, true] {
+            if with_statistics {
+                take_statistics(database);
+            }
+            eprintln!("{BACKEND}, statistics: {with_statistics}");
+            for statement in measured(BACKEND) {
+                // It names columns for the start, and reads no row.
+                if statement == "check" {
+                    continue;
+                }
+                let more = match statement.as_str() {
+                    // Goes on through what is due, and nothing else, until it has found some.
+                    "unknown_names" => 2 * sizes.due as u64,
+                    // Until it has statistics, PostgreSQL takes orphans and finished rows for few, and sorts all of them.
+                    "expired" if !with_statistics => 2 * sizes.due as u64,
+                    "prune" if !with_statistics => 2 * sizes.finished as u64,
+                    _ => 0,
+                };
+                for failure in too_much(database, &statement, &values, ROWS + more, PAGES + more) {
+                    failures.push(format!("with statistics: {with_statistics}: {failure}"));
+                }
+            }
+        }
+        assert!(failures.is_empty(), "{BACKEND}: {}", failures.join("\n\n"));
+    }
+}
