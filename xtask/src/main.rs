@@ -1,4 +1,4 @@
-//! The workspace's own commands: `cargo xtask test`, `tidy`, `features`, `msrv` and `package`.
+//! The workspace's own commands: `cargo xtask test`, `reliability`, `tidy`, `features`, `msrv` and `package`.
 
 mod database;
 mod features;
@@ -6,11 +6,15 @@ mod library;
 mod markdown;
 mod msrv;
 mod package;
+mod reliability;
+mod report;
 mod scenarios;
 mod sources;
+mod statements;
 mod states;
 mod test;
 mod tidy;
+mod unsafety;
 mod workspace;
 
 use std::process::ExitCode;
@@ -25,7 +29,11 @@ usage: cargo xtask <command>
            all tests, on every database whose server is found: on Diesel's own connections
            where their client library is there, then with those of diesel-async, which need none;
            with --require, a missing server or library is a failure instead of a skip
-  tidy     rules no compiler checks: module headers, file lengths, documents, the table of scenarios
+  reliability [--parts NAME,..] [--databases sqlite,postgres,mysql] [--minutes N]
+           the long form of what shows that nothing is lost: storms of kills, steady load, drains,
+           outages, failovers; about two hours; writes its figures into docs/reliability.md
+  tidy     rules no compiler checks: module headers, file lengths, SQL without values, `unsafe`,
+           documents, the table of scenarios
   features the library with each feature alone and in pairs, and what promises no C library has none
   msrv     no dependency of the published crates asks for a newer Rust than the workspace promises
   package  packs the published crates and compiles what was packed";
@@ -36,6 +44,7 @@ fn main() -> ExitCode {
     let rest: Vec<String> = arguments.collect();
     let outcome = match command.as_str() {
         "test" => test::run(&rest),
+        "reliability" => reliability::run(&rest),
         "tidy" if rest.is_empty() => tidy::run(),
         "features" if rest.is_empty() => features::run(),
         "msrv" if rest.is_empty() => msrv::run(),

@@ -3,14 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::workspace::root;
-use crate::{Outcome, markdown, scenarios, sources, states};
+use crate::workspace::{PUBLISHED, root};
+use crate::{Outcome, markdown, scenarios, sources, statements, states, unsafety};
 
 /// Checks everything and prints every failure.
 pub(crate) fn run() -> Outcome {
     let root = root();
     let rust = read(&root, "rs")?;
     let mut wrong: Vec<String> = rust.iter().flat_map(|(path, text)| sources::check(path, text)).collect();
+    wrong.extend(rust.iter().flat_map(|(path, text)| statements::check(path, text)));
+    let workspace = document(&root, "Cargo.toml", &mut wrong);
+    let crates = PUBLISHED.map(|name| (name, document(&root, &format!("{name}/Cargo.toml"), &mut wrong)));
+    wrong.extend(unsafety::check(&workspace, &crates));
 
     let project = document(&root, "README.md", &mut wrong);
     let krate = document(&root, "consistency-diesel/README.md", &mut wrong);

@@ -1,0 +1,130 @@
+//! The figures of `cargo xtask reliability`: kept line by line as they come, and written into docs/reliability.md as tables.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::workspace::{list, root, text};
+
+/// Between these lines of the document nothing is written by hand.
+const BEGIN: &str = "<!-- figures: written by `cargo xtask reliability` -->";
+const END: &str = "<!-- end of the figures -->";
+
+/// A long test and how it went.
+pub(crate) struct Tested {
+    pub(crate) test: &'static str,
+    pub(crate) passed: bool,
+    pub(crate) seconds: u64,
+}
+
+impl Tested {
+    pub(crate) fn to_json(&self) -> Value {
+        json!({ "name": "tests", "database": self.test, "passed": self.passed, "seconds": self.seconds })
+    }
+}
+
+/// One line of JSON per part and database, the newest of each.
+fn figures_file() -> PathBuf {
+    root().join("docs").join("reliability.json")
+}
+
+fn document() -> PathBuf {
+    root().join("docs").join("reliability.md")
+}
+
+/// Keeps what a part held, in place of what it held before.
+pub(crate) fn keep(figures: &Value) -> Result<(), Box<dyn Error>> {
+    let mut kept = read()?;
+    let mut figures = figures.clone();
+    figures["date"] = today()?.into();
+    let same = |kept: &Value| kept["name"] == figures["name"] && kept["database"] == figures["database"];
+    kept.retain(|kept| !same(kept));
+    kept.push(figures);
+    kept.sort_by_key(|figures| (text(&figures["name"]).to_owned(), text(&figures["database"]).to_owned()));
+    let lines: Vec<String> = kept.iter().map(|figures| format!("  {figures}")).collect();
+    std::fs::write(figures_file(), format!("[\n{}\n]\n", lines.join(",\n")))?;
+    Ok(())
+}
+
+fn read() -> Result<Vec<Value>, Box<dyn Error>> {
+    match std::fs::read_to_string(figures_file()) {
+        Ok(kept) => Ok(list(&serde_json::from_str(&kept)?).to_vec()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn today() -> Result<String, Box<dyn Error>> {
+    Ok(String::from_utf8(Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?.stdout)?.trim().to_owned())
+}
+
+/// Writes the tables into the document.
+pub(crate) fn write() -> Result<(), Box<dyn Error>> {
+    let document = document();
+    let before = std::fs::read_to_string(&document)?;
+    let (head, rest) =
+        before.split_once(BEGIN).ok_or("docs/reliability.md has lost the line where its figures begin")?;
+    let (_, tail) = rest.split_once(END).ok_or("docs/reliability.md has lost the line where its figures end")?;
+    std::fs::write(document, format!("{head}{BEGIN}\n\n{}{END}{tail}", tables(&read()?)))?;
+    Ok(())
+}
+
+/// A table per part: what was counted, line by line, for each database.
+fn tables(kept: &[Value]) -> String {
+    let mut parts: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for figures in kept {
+        parts.entry(text(&figures["name"])).or_default().push(figures);
+    }
+    let mut tables = String::new();
+    for (part, columns) in parts {
+        let mut counts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for (at, figures) in columns.iter().enumerate() {
+            for (name, value) in flat(figures) {
+                counts.entry(name).or_insert_with(|| vec![String::new(); columns.len()])[at] = value;
+            }
+        }
+        let heads: Vec<&str> = columns.iter().map(|figures| text(&figures["database"])).collect();
+        // Writing to a String does not fail.
+        let _ = writeln!(tables, "### {part}\n\n| | {} |\n|---|{}", heads.join(" | "), "---|".repeat(heads.len()));
+        for (name, values) in counts {
+            let _ = writeln!(tables, "| {name} | {} |", values.join(" | "));
+        }
+        tables.push('\n');
+    }
+    tables
+}
+
+/// The figures by name; those inside others under both names.
+fn flat(figures: &Value) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for (name, value) in figures.as_object().into_iter().flatten() {
+        match value {
+            _ if name == "name" || name == "database" => {}
+            Value::Object(_) => {
+                all.extend(flat(value).into_iter().map(|(inner, value)| (format!("{name}, {inner}"), value)));
+            }
+            Value::String(text) => all.push((name.replace('_', " "), text.clone())),
+            other => all.push((name.replace('_', " "), other.to_string())),
+        }
+    }
+    all
+}
+
+/// The question everybody asks, over all storms.
+pub(crate) fn summary() -> Result<String, Box<dyn Error>> {
+    let kept = read()?;
+    let sum = |name: &str| -> u64 { kept.iter().filter_map(|figures| figures[name].as_u64()).sum() };
+    Ok(format!(
+        "lost {}, ghosts {}, doubled outside the windows {}, stuck {}; {} doubled in them, by {} kills",
+        sum("lost"),
+        sum("ghosts"),
+        sum("doubled_outside"),
+        sum("stuck"),
+        sum("doubled_in_windows"),
+        sum("kills")
+    ))
+}
