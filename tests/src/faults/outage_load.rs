@@ -69,9 +69,21 @@ pub struct Load {
 
 /// What holds bodies.
 #[derive(Debug, Clone, Default)]
-struct Door {
+pub struct Door {
     waiting: Latch,
     open: Latch,
+}
+
+impl Door {
+    /// Waits on this thread until it is opened. An `async` body has to do that elsewhere: other bodies share its thread, one
+    /// that has a transaction open among them.
+    ///
+    /// # Panics
+    /// When that takes too long.
+    pub fn pass(&self) {
+        self.waiting.raise();
+        self.open.wait_for(1);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -125,18 +137,13 @@ impl Load {
         Arc::default()
     }
 
-    /// A body of this number begins.
-    pub fn began(&self, number: i64, cx: &TaskContext) {
+    /// A body of this number begins. It has to [`pass`](Door::pass) the door, where there is one.
+    #[must_use = "what holds bodies up has to be waited for"]
+    pub fn began(&self, number: i64, cx: &TaskContext) -> Option<Door> {
         let run = Run { number, id: cx.id(), task_id: cx.task_id().to_owned(), began: Instant::now() };
         self.books.lock().runs.push(run);
-        let door = self.door.lock().clone();
         // Nobody waits with a transaction open.
-        if let Some(door) = door
-            && !is_exact(number)
-        {
-            door.waiting.raise();
-            door.open.wait_for(1);
-        }
+        self.door.lock().clone().filter(|_| !is_exact(number))
     }
 
     /// Has at least one body under way that does not end before [`let_bodies_end`](Self::let_bodies_end).

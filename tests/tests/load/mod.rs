@@ -17,7 +17,9 @@ macro_rules! blocking_load {
 
             #[consistency_task(retry_every = "50ms")]
             fn plain(number: i64, #[inject] load: &Arc<Load>, #[context] cx: &TaskContext) {
-                load.began(number, cx);
+                if let Some(door) = load.began(number, cx) {
+                    door.pass();
+                }
             }
 
             #[consistency_task(retry_every = "50ms")]
@@ -27,7 +29,7 @@ macro_rules! blocking_load {
                 #[context] cx: &TaskContext,
                 #[tx] tx: &mut TaskTx<$connection>,
             ) -> QueryResult<()> {
-                load.began(number, cx);
+                assert!(load.began(number, cx).is_none(), "held with a transaction open");
                 tx.batch_execute(&format!("INSERT INTO done (number) VALUES ({number})"))
             }
 
@@ -80,7 +82,9 @@ macro_rules! async_load {
 
             #[consistency_task(retry_every = "50ms")]
             async fn plain(number: i64, #[inject] load: &Arc<Load>, #[context] cx: &TaskContext) {
-                load.began(number, cx);
+                if let Some(door) = load.began(number, cx) {
+                    tokio::task::spawn_blocking(move || door.pass()).await.expect("the door opens");
+                }
             }
 
             #[consistency_task(retry_every = "50ms")]
@@ -90,7 +94,7 @@ macro_rules! async_load {
                 #[context] cx: &TaskContext,
                 #[tx] tx: &mut TaskTx<'_, $connection>,
             ) -> QueryResult<()> {
-                load.began(number, cx);
+                assert!(load.began(number, cx).is_none(), "held with a transaction open");
                 tx.batch_execute(&format!("INSERT INTO done (number) VALUES ({number})")).await
             }
 
