@@ -15,7 +15,7 @@ use crate::ledger::Lease;
 use crate::pause::Pause;
 use crate::polling::Pace;
 use crate::signal::Signal;
-use crate::store::{ClaimRequest, Head, Outlook};
+use crate::store::{ClaimRequest, Head, Outlook, Share};
 
 /// Most rows one rescue statement takes.
 const RESCUE_BATCH: usize = 200;
@@ -170,9 +170,10 @@ impl Dispatcher {
         round.looked = true;
         round.next_due = lease_ends_in;
         heads.sort_by_key(|head| head.priority);
-        for (lanes, serial) in [(&self.lanes, false), (&self.serial_lanes, true)] {
+        let workers = if self.serial_lanes.is_empty() { Share::All } else { Share::Workers };
+        for (lanes, share) in [(&self.lanes, workers), (&self.serial_lanes, Share::SchedulingThread)] {
             for lane in lanes {
-                self.fill(lane, serial, &heads, names, &mut round)?;
+                self.fill(lane, share, &heads, names, &mut round)?;
             }
         }
         Ok(round)
@@ -186,7 +187,7 @@ impl Dispatcher {
     fn fill(
         &self,
         lane: &Arc<Lane>,
-        serial: bool,
+        share: Share,
         heads: &[Head],
         names: &[String],
         round: &mut Round,
@@ -210,7 +211,7 @@ impl Dispatcher {
                 priority: head.priority,
                 names,
                 limit,
-                serial,
+                share,
             };
             let sent = Instant::now();
             let claim = || self.executor.store.claim(&request);

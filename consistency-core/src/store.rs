@@ -137,8 +137,20 @@ pub struct ClaimRequest<'a> {
     pub names: &'a [String],
     /// Most rows.
     pub limit: usize,
-    /// Rows for the scheduling thread (scheduled, on the caller's thread) instead of those for workers.
-    pub serial: bool,
+    /// Whose rows.
+    pub share: Share,
+}
+
+/// Whose rows a claim takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Those for workers.
+    Workers = 0,
+    /// Those for the scheduling thread: scheduled, and on the caller's thread.
+    SchedulingThread = 1,
+    /// All: there is no scheduling thread in this process, for no task it knows runs there. A row may have been stored for one
+    /// by a build whose task did.
+    All = 2,
 }
 
 /// A row this node holds, with what its run needs. `Debug` leaves the arguments out: some may be sensitive.

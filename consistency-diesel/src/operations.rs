@@ -37,7 +37,7 @@ pub(crate) async fn claim<C: TaskConnection>(
         ("queue", request.queue.into()),
         ("priority", i64::from(request.priority).into()),
         ("names", json(request.names)?),
-        ("serial", i64::from(request.serial).into()),
+        ("share", (request.share as i64).into()),
         ("limit", count(request.limit).into()),
     ];
     let mut tries = 1;

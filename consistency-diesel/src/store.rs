@@ -127,11 +127,11 @@ impl<R: Connections> Store for DieselStore<R> {
     }
 
     fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError> {
-        let ClaimRequest { node, lease, queue, priority, names, limit, serial } = *request;
+        let ClaimRequest { node, lease, queue, priority, names, limit, share } = *request;
         let (node, queue, names) = (node.to_owned(), queue.to_owned(), names.to_vec());
         self.write(self.waiting_within(lease, "a claim"), async move |conn| {
             let (node, queue, names) = (&*node, &*queue, &*names);
-            let request = ClaimRequest { node, lease, queue, priority, names, limit, serial };
+            let request = ClaimRequest { node, lease, queue, priority, names, limit, share };
             operations::claim(conn, &request).await
         })
     }

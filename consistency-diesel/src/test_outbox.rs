@@ -19,7 +19,7 @@ use consistency_core::retry::decide;
 use consistency_core::sensitive::Secrets;
 use consistency_core::settings::Settings;
 use consistency_core::state::State;
-use consistency_core::store::{ClaimRequest, ClaimedTask, Outlook, TransactionOutcome};
+use consistency_core::store::{ClaimRequest, ClaimedTask, Outlook, Share, TransactionOutcome};
 use consistency_core::task::{Attempt, Body, NeededType, Task, TaskDefinition, TxBody, tx_body};
 use diesel::result::QueryResult;
 
@@ -191,19 +191,17 @@ impl TestRun {
         heads.retain(|head| head.wait.is_zero());
         heads.sort_by_key(|head| head.priority);
         for head in heads {
-            for serial in [false, true] {
-                let request = ClaimRequest {
-                    node: NODE,
-                    lease: Duration::from_secs(60 * 60),
-                    queue: &head.queue,
-                    priority: head.priority,
-                    names: &self.names,
-                    limit: 1,
-                    serial,
-                };
-                if let Some(task) = operations::claim(conn, &request).await?.pop() {
-                    return Ok(Some(task));
-                }
+            let request = ClaimRequest {
+                node: NODE,
+                lease: Duration::from_secs(60 * 60),
+                queue: &head.queue,
+                priority: head.priority,
+                names: &self.names,
+                limit: 1,
+                share: Share::All,
+            };
+            if let Some(task) = operations::claim(conn, &request).await?.pop() {
+                return Ok(Some(task));
             }
         }
         Ok(None)

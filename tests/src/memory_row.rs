@@ -6,7 +6,7 @@ use consistency_core::new_task::NewTask;
 use consistency_core::rescue::Rescued;
 use consistency_core::retry::{Loss, after_loss};
 use consistency_core::state::State;
-use consistency_core::store::{ClaimRequest, ClaimedTask, LeaseId, Settlement, TaskStatus};
+use consistency_core::store::{ClaimRequest, ClaimedTask, LeaseId, Settlement, Share, TaskStatus};
 use consistency_core::task::{ExecuteMode, RunOn};
 use consistency_core::when_dead::WhenDead;
 
@@ -58,7 +58,11 @@ impl MemoryRow {
             self.new.execute_mode == ExecuteMode::Scheduled as i16 && self.new.thread_way == RunOn::Caller as i16;
         self.new.queue == request.queue
             && self.new.priority == request.priority
-            && serial == request.serial
+            && match request.share {
+                Share::All => true,
+                Share::Workers => !serial,
+                Share::SchedulingThread => serial,
+            }
             && request.names.contains(&self.new.method_name)
     }
 

@@ -202,4 +202,13 @@ for_each_database! {
         assert_eq!(stored_mode(&database.rows("thread_way = 2")[0]), (2, 2, 1));
         assert_eq!(stage.recorder.count(State::Failed), 0);
     }
+
+    fn a_row_for_a_scheduling_thread_that_no_task_needs_any_more_runs_on_a_worker(database: &Database) {
+        let stage = Stage::with(database, |builder| builder.only([worker::NAME]));
+        let task_id = stage.commit::<Conn>(worker("moved".to_owned()).delay(Duration::from_secs(3600)));
+        // As a build stored it in which the task was to run on the caller's thread.
+        database.execute("UPDATE consistency_task SET thread_way = 2, next_execute_time = gmt_create");
+        stage.recorder.wait_for_settled(&task_id, State::Succeeded);
+        assert_eq!(stage.probe.seen(), ["moved"]);
+    }
 }

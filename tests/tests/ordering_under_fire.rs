@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use consistency_core::call::Call;
 use consistency_core::new_task::NewTask;
 use consistency_core::state::State;
-use consistency_core::store::ClaimRequest;
+use consistency_core::store::{ClaimRequest, Share};
 use consistency_diesel::outbox::Outbox;
 use consistency_diesel::prelude::*;
 use consistency_diesel::store_access;
@@ -268,7 +268,7 @@ for_each_database! {
             database.execute("ANALYZE");
         }
         let names = [NAME.to_owned()];
-        let request = ClaimRequest { node: "node", lease: Duration::from_secs(60), queue: "default", priority: 5, names: &names, limit: 32, serial: false };
+        let request = ClaimRequest { node: "node", lease: Duration::from_secs(60), queue: "default", priority: 5, names: &names, limit: 32, share: Share::Workers };
         let later = match BACKEND {
             Backend::Sqlite => "strftime('%Y-%m-%d %H:%M:%f', 'now', '+1 hour')",
             Backend::Postgres => "clock_timestamp() + INTERVAL '1 hour'",

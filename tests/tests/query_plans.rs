@@ -96,7 +96,7 @@ fn values(database: &Database) -> Values<'static> {
         ("queue", Bound::Text("default".to_owned())),
         ("queues", text(json!(["default", "another"]))),
         ("rows", text(json!(rows))),
-        ("serial", Bound::Int(0)),
+        ("share", Bound::Int(0)),
         ("task_id", Bound::Text(running[0].task_id.clone())),
         ("task_ids", text(json!(task_ids))),
         ("version", Bound::Int(running[0].version)),

@@ -4,7 +4,7 @@ SELECT t.id, t.task_id, t.method_name, t.task_parameter, (t.version + 1) % 46116
 FROM consistency_task t FORCE INDEX (consistency_task_claim)
 WHERE t.queue = {queue} AND t.priority = {priority} AND t.claim_time <= UTC_TIMESTAMP(6)
   AND JSON_CONTAINS({names}, JSON_QUOTE(t.method_name))
-  AND (t.execute_mode = 2 AND t.thread_way = 2) = {serial}
+  AND ({share} = 2 OR (t.execute_mode = 2 AND t.thread_way = 2) = {share})
   AND (t.order_key IS NULL OR (
       t.id = (SELECT e.id FROM consistency_task e FORCE INDEX (consistency_task_order)
               WHERE e.order_place = CONCAT('waits ', t.order_key) ORDER BY e.id LIMIT 1)

@@ -7,7 +7,7 @@ WHERE id = ANY (ARRAY(
     WHERE t.queue = {queue} AND t.priority = {priority} AND t.state IN (0, 3)
       AND t.next_execute_time <= (SELECT clock_timestamp())
       AND t.method_name = ANY (ARRAY(SELECT json_array_elements_text({names}::json)))
-      AND (t.execute_mode = 2 AND t.thread_way = 2) = ({serial} = 1)
+      AND ({share} = 2 OR (t.execute_mode = 2 AND t.thread_way = 2) = ({share} = 1))
       AND (t.order_key IS NULL
         -- Not of a key known to be held up: one look-up in memory for each of many rows behind the same head.
         OR t.order_key NOT IN (

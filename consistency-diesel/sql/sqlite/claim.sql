@@ -8,7 +8,7 @@ WHERE id IN (
     WHERE t.queue = {queue} AND t.priority = {priority} AND t.state IN (0, 3)
       AND t.next_execute_time <= strftime('%Y-%m-%d %H:%M:%f', 'now')
       AND t.method_name IN (SELECT value FROM json_each({names}))
-      AND (t.execute_mode = 2 AND t.thread_way = 2) = {serial}
+      AND ({share} = 2 OR (t.execute_mode = 2 AND t.thread_way = 2) = {share})
       AND (t.order_key IS NULL OR NOT EXISTS (
           SELECT 1 FROM consistency_task e
           WHERE e.order_key = t.order_key AND e.id < t.id AND (e.state IN (0, 3, 5) OR e.state = 4 AND e.order_policy = 0))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use consistency_core::new_task::NewTask;
 use consistency_core::state::State;
+use consistency_core::store::Share;
 use consistency_core::task::DEFAULT_QUEUE;
 
 use super::steps::{
@@ -93,8 +94,15 @@ pub fn only_known_names_are_taken_and_others_are_reported(on: &dyn StoreUnderTes
 pub fn the_scheduling_thread_and_the_workers_take_different_rows(on: &dyn StoreUnderTest) {
     let of = |task_id: &str, execute_mode, thread_way| NewTask { execute_mode, thread_way, ..due_since(task_id, 0) };
     insert(on, &[of("1/1", 1, 1), of("1/2", 1, 2), of("2/1", 2, 1), of("2/2", 2, 2)]);
-    assert_eq!(handles(&Claim { serial: true, ..Claim::default() }.take(on)), ["2/2"]);
+    assert_eq!(handles(&Claim { share: Share::SchedulingThread, ..Claim::default() }.take(on)), ["2/2"]);
     assert_eq!(handles(&claim(on, 10)), ["1/1", "1/2", "2/1"]);
+}
+
+/// Without a scheduling thread, nothing waits for one.
+pub fn a_process_without_a_scheduling_thread_takes_all_rows(on: &dyn StoreUnderTest) {
+    let of = |task_id: &str, execute_mode, thread_way| NewTask { execute_mode, thread_way, ..due_since(task_id, 0) };
+    insert(on, &[of("1/1", 1, 1), of("1/2", 1, 2), of("2/1", 2, 1), of("2/2", 2, 2)]);
+    assert_eq!(handles(&Claim { share: Share::All, ..Claim::default() }.take(on)), ["1/1", "1/2", "2/1", "2/2"]);
 }
 
 /// What is leased or finished is not there for a claim.

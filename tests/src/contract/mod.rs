@@ -31,6 +31,7 @@ macro_rules! store_contract {
             claims::only_rows_of_the_asked_queue_and_priority_are_taken,
             claims::only_known_names_are_taken_and_others_are_reported,
             claims::the_scheduling_thread_and_the_workers_take_different_rows,
+            claims::a_process_without_a_scheduling_thread_takes_all_rows,
             claims::a_leased_row_is_never_claimed,
             claims::two_claims_share_four_rows,
             claims::claims_at_once_never_take_a_row_twice,

@@ -6,7 +6,7 @@ use consistency_core::enqueue::Receipt;
 use consistency_core::new_task::{NewTask, first_version};
 use consistency_core::rescue::Rescued;
 use consistency_core::retry::Decision;
-use consistency_core::store::{ClaimRequest, ClaimedTask, Settled, Settlement, TaskStatus};
+use consistency_core::store::{ClaimRequest, ClaimedTask, Settled, Settlement, Share, TaskStatus};
 
 use crate::recorder::wait_until_some;
 use crate::store_under_test::StoreUnderTest;
@@ -88,8 +88,8 @@ pub struct Claim {
     pub names: Vec<String>,
     /// Most rows.
     pub limit: usize,
-    /// Rows for the scheduling thread.
-    pub serial: bool,
+    /// Whose rows.
+    pub share: Share,
 }
 
 impl Default for Claim {
@@ -101,7 +101,7 @@ impl Default for Claim {
             priority: 5,
             names: vec![NAME.to_owned()],
             limit: 100,
-            serial: false,
+            share: Share::Workers,
         }
     }
 }
@@ -109,8 +109,8 @@ impl Default for Claim {
 impl Claim {
     /// What the store is asked.
     pub fn request(&self) -> ClaimRequest<'_> {
-        let Claim { node, lease, queue, priority, names, limit, serial } = self;
-        ClaimRequest { node, lease: *lease, queue, priority: *priority, names, limit: *limit, serial: *serial }
+        let Claim { node, lease, queue, priority, names, limit, share } = self;
+        ClaimRequest { node, lease: *lease, queue, priority: *priority, names, limit: *limit, share: *share }
     }
 
     /// Claims.

@@ -59,6 +59,11 @@ impl Sitting {
         self.taken.wait_for(1);
     }
 
+    /// Whether a thread has come.
+    pub fn is_taken(&self) -> bool {
+        self.taken.count() > 0
+    }
+
     /// Lets it go on.
     pub fn leave(self) {
         // Said when the value is dropped.
