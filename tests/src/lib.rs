@@ -15,6 +15,7 @@ pub mod effects;
 pub mod faults;
 pub mod for_each;
 pub mod hostile;
+pub mod length;
 mod memory_row;
 pub mod memory_store;
 pub mod model;

@@ -13,11 +13,6 @@ pub fn seed(test: &str) -> u64 {
     seed
 }
 
-/// Whether the long form of the tests is asked for, by `CONSISTENCY_TEST_LONG=1`.
-pub fn is_long() -> bool {
-    std::env::var("CONSISTENCY_TEST_LONG").is_ok_and(|value| value == "1")
-}
-
 /// A runner of `cases` random cases that begins with the seed of `test`.
 pub fn runner(test: &str, cases: u32) -> TestRunner {
     let rng_seed = RngSeed::Fixed(seed(test));

@@ -10,6 +10,7 @@ use consistency_diesel::prelude::*;
 use consistency_tests::bulk::Bulk;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
+use consistency_tests::length::is_long;
 use consistency_tests::recorder::Recorder;
 use consistency_tests::scene::{Probe, store, store_all};
 
@@ -38,7 +39,7 @@ const DAY: i64 = 86_400;
 
 /// As many rows, or many times as many in the long form.
 fn rows(short: usize, long: usize) -> usize {
-    std::env::var_os("CONSISTENCY_TEST_LONG").map_or(short, |_| long)
+    if is_long() { long } else { short }
 }
 
 /// Starts an outbox that looks once, and runs the one due row that another process has left behind, known by its key.

@@ -16,6 +16,7 @@ use consistency_tests::database::Database;
 use consistency_tests::faults::outage_load::{Load, Producer};
 use consistency_tests::faults::server::{Server, Stop, with_own};
 use consistency_tests::faults::sitting::{Sitting, Turn, take_turn};
+use consistency_tests::length::is_long;
 use consistency_tests::recorder::wait_until;
 
 /// What happens to the server while somebody sits in a phase.
@@ -30,11 +31,6 @@ enum Outage {
 }
 
 const OUTAGES: [Outage; 3] = [Outage::AwayForAWhile, Outage::Crash, Outage::Cut];
-
-/// Whether everything is to be tried and not one outage per phase.
-fn long() -> bool {
-    std::env::var("CONSISTENCY_TEST_LONG").is_ok_and(|value| value == "1")
-}
 
 fn start<P: Producer>(database: &Database, load: &Arc<Load>) -> Outbox {
     let builder = database.outbox().only(P::TASKS).inject(Arc::clone(load)).listener(load.listener());
@@ -92,7 +88,7 @@ fn every_phase_survives_a_restart<P: Producer>(backend: Backend, test: &str) {
         let shift = usize::from(test.contains("async"));
         for (at, point) in Point::ALL.into_iter().enumerate() {
             for (kind, outage) in OUTAGES.into_iter().enumerate() {
-                if long() || kind == (at + shift) % OUTAGES.len() {
+                if is_long() || kind == (at + shift) % OUTAGES.len() {
                     let begun = Instant::now();
                     // The outage before has cut its connection.
                     database.reconnect();

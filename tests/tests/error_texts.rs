@@ -7,6 +7,7 @@ use consistency_core::state::State;
 use consistency_diesel::prelude::*;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
+use consistency_tests::length::is_long;
 use consistency_tests::recorder::Recorder;
 use consistency_tests::scene::{store, store_all};
 
@@ -14,7 +15,7 @@ const LIMIT: usize = 16 << 10;
 
 /// Size of the largest error, in bytes.
 fn huge() -> usize {
-    if std::env::var_os("CONSISTENCY_TEST_LONG").is_some_and(|long| long == "1") { 100_000_000 } else { 20_000_000 }
+    if is_long() { 100_000_000 } else { 20_000_000 }
 }
 
 /// An error with sources behind it.

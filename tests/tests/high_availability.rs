@@ -25,6 +25,7 @@ use consistency_tests::faults::outage_load::{Load, Producer};
 use consistency_tests::faults::server::{Server, with_own};
 use consistency_tests::faults::standby::url_of_the_primary;
 use consistency_tests::faults::switch::Switch;
+use consistency_tests::length::is_long;
 use consistency_tests::recorder::wait_until;
 use consistency_tests::worker_process::WorkerProcess;
 use worker_tasks::record;
@@ -135,7 +136,7 @@ fn a_killed_galera_node_hands_over_to_the_next<P: Producer>(backend: Backend, te
     if backend != Backend::Mysql {
         return;
     }
-    if !long() {
+    if !is_long() {
         let skipped = format!("SKIPPED: {test}: only with CONSISTENCY_TEST_LONG=1\n");
         std::io::stderr().write_all(skipped.as_bytes()).ok();
         return;
@@ -152,10 +153,6 @@ fn a_killed_galera_node_hands_over_to_the_next<P: Producer>(backend: Backend, te
             wait_until("the others to go on without it", || members_of(&nodes[1]) == 2);
         });
     });
-}
-
-fn long() -> bool {
-    std::env::var("CONSISTENCY_TEST_LONG").is_ok_and(|value| value == "1")
 }
 
 for_each_load! {

@@ -19,9 +19,10 @@ use consistency_tests::contract;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
 use consistency_tests::hostile::{HostileRow, documents, extremes, rows};
+use consistency_tests::length::is_long;
 use consistency_tests::recorder::{Recorder, wait_until};
 use consistency_tests::scene::{Probe, now, store};
-use consistency_tests::seed::{is_long, runner};
+use consistency_tests::seed::runner;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestError};
 

@@ -9,8 +9,10 @@ use consistency_core::state::State;
 use consistency_diesel::prelude::*;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
+use consistency_tests::length::is_long;
 use consistency_tests::recorder::Recorder;
 use consistency_tests::scene::{Probe, store_all};
+use consistency_tests::seed::seed;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -175,19 +177,10 @@ fn play(database: &Database, random: &mut StdRng, store_all: impl Fn(&Outbox, Ve
     database.execute("DELETE FROM consistency_task");
 }
 
-/// The seed of this run: chosen anew each time, and told.
-fn seed() -> u64 {
-    let given = std::env::var("CONSISTENCY_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = given.unwrap_or_else(rand::random);
-    println!("CONSISTENCY_TEST_SEED={seed}");
-    seed
-}
-
 for_each_database! {
     fn hostile_texts_come_back_from_every_place_a_caller_may_put_them(database: &Database) {
-        let long = std::env::var_os("CONSISTENCY_TEST_LONG").is_some_and(|long| long == "1");
-        let mut random = StdRng::seed_from_u64(seed());
-        for _ in 0..if long { 200 } else { 5 } {
+        let mut random = StdRng::seed_from_u64(seed(module_path!()));
+        for _ in 0..if is_long() { 200 } else { 5 } {
             play(database, &mut random, |outbox, calls| store_all::<Conn>(database, outbox, calls));
         }
     }

@@ -8,6 +8,7 @@ use consistency_tests::backend::Backend;
 use consistency_tests::bulk::Bulk;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
+use consistency_tests::length::is_long;
 use consistency_tests::recorder::{Recorder, wait_until};
 use diesel::connection::{Instrumentation, InstrumentationEvent, set_default_instrumentation};
 use parking_lot::Mutex;
@@ -53,7 +54,7 @@ fn sent_to(database: &Database) -> usize {
 
 /// How long the nodes are watched, in poll intervals of 200 ms.
 fn intervals() -> u32 {
-    if std::env::var_os("CONSISTENCY_TEST_LONG").is_some() { 300 } else { 15 }
+    if is_long() { 300 } else { 15 }
 }
 
 for_each_database! {

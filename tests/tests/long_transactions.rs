@@ -11,6 +11,7 @@ use consistency_diesel::prelude::*;
 use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
+use consistency_tests::length::is_long;
 use consistency_tests::recorder::Recorder;
 use consistency_tests::stage::Probe;
 use diesel::connection::SimpleConnection;
@@ -27,11 +28,7 @@ const OTHERS: usize = 20;
 
 /// How long the transaction is held open.
 fn hold() -> Duration {
-    if std::env::var("CONSISTENCY_TEST_LONG").is_ok_and(|value| value == "1") {
-        Duration::from_secs(120)
-    } else {
-        3 * LEASE
-    }
+    if is_long() { Duration::from_secs(120) } else { 3 * LEASE }
 }
 
 /// Makes a row older.

@@ -19,8 +19,10 @@ use consistency_tests::chains::{check, create_tables, note_commit};
 use consistency_tests::contract::steps::{NAME, due_since};
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
+use consistency_tests::length::is_long;
 use consistency_tests::recorder::{Recorder, wait_until};
 use consistency_tests::scene::{Probe, now, store, store_all};
+use consistency_tests::seed::seed;
 use consistency_tests::worker_process::WorkerProcess;
 use diesel::connection::SimpleConnection;
 use diesel::result::Error;
@@ -31,17 +33,6 @@ use rand::{Rng, SeedableRng};
 const WORKER: &str = env!("CARGO_BIN_EXE_ordered_worker");
 /// Long enough that a process that gets little of the machine does not lose its rows, short enough to wait for.
 const LEASE_MS: &str = "4000";
-
-/// The seed of what happens: `CONSISTENCY_TEST_SEED`, or a new one.
-fn seed() -> u64 {
-    let given = std::env::var("CONSISTENCY_TEST_SEED").ok();
-    given.map_or_else(rand::random, |text| text.parse().expect("CONSISTENCY_TEST_SEED is a number"))
-}
-
-/// Whether the long form is asked for.
-fn is_long() -> bool {
-    std::env::var_os("CONSISTENCY_TEST_LONG").is_some_and(|value| value == "1")
-}
 
 /// The call of one row: in a thread or in a future, with the policy its chain is named for.
 fn call(seed: u64, chain: &str, number: i64) -> Call {
@@ -173,8 +164,7 @@ for_each_database! {
     }
 
     fn the_order_of_every_key_is_exact_whoever_fails_and_whoever_is_killed(database: &Database) {
-        let seed = seed();
-        println!("{BACKEND}: CONSISTENCY_TEST_SEED={seed}");
+        let seed = seed("rows of ordering keys under fire");
         let (each, kills) = if is_long() { (1_000, 40) } else { (50, 3) };
         let chains: Vec<String> =
             ["block-a", "block-b", "park-a", "park-b", "skip-a", "skip-b"].map(str::to_owned).to_vec();

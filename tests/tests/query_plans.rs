@@ -8,6 +8,7 @@ use consistency_tests::backend::Backend;
 use consistency_tests::bulk::Bulk;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
+use consistency_tests::length::is_long;
 use consistency_tests::touched::{Bound, Touched, Values, statements, touched};
 use serde_json::json;
 
@@ -28,9 +29,10 @@ struct Sizes {
 }
 
 fn sizes() -> Sizes {
-    match std::env::var_os("CONSISTENCY_TEST_LONG") {
-        Some(_) => Sizes { finished: 1_000_000, future: 1_000_000, due: 10_000 },
-        None => Sizes { finished: 60_000, future: 60_000, due: 2_000 },
+    if is_long() {
+        Sizes { finished: 1_000_000, future: 1_000_000, due: 10_000 }
+    } else {
+        Sizes { finished: 60_000, future: 60_000, due: 2_000 }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
+use consistency_tests::length::is_long;
 use consistency_tests::memory_store::MemoryStore;
 use consistency_tests::model::bench::{Bench, DatabaseBench};
 use consistency_tests::model::draft::{Draft, drafts};
@@ -10,7 +11,7 @@ use consistency_tests::model::operation::Stored;
 use consistency_tests::model::play::Play;
 use consistency_tests::model::row::{Due, Node};
 use consistency_tests::model::search::search;
-use consistency_tests::seed::{is_long, runner};
+use consistency_tests::seed::runner;
 use consistency_tests::store_under_test::DatabaseStore;
 #[cfg(feature = "async")]
 use consistency_tests::{async_stage::on_a_plain_thread, for_each_async_database};

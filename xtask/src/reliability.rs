@@ -17,7 +17,7 @@ use crate::workspace::{cargo, root};
 
 /// Asks tests for their long form.
 const LONG: &str = "CONSISTENCY_TEST_LONG";
-/// Everything is built with every database and both worlds of connections.
+/// The programs are built with every database and both worlds of connections.
 const FEATURES: &str = "sqlite,postgres,mysql,async-sqlite,async-postgres,async-mysql";
 
 /// A program of the workspace that runs once per database.
@@ -44,7 +44,19 @@ const PROGRAMS: [Program; 6] = [
 ];
 
 /// The tests that have a long form.
-const TESTS: [&str; 1] = ["high_availability"];
+const TESTS: [&str; 11] = [
+    "high_availability",
+    "database_restarts",
+    "crash_matrix",
+    "state_model",
+    "hostile_rows",
+    "hostile_texts",
+    "error_texts",
+    "ordering_under_fire",
+    "long_transactions",
+    "query_plans",
+    "backlogs",
+];
 
 fn storm(seconds: u64) -> Vec<String> {
     let kills = (seconds / 2).max(1);
@@ -184,7 +196,7 @@ fn run_program(
 fn run_test(test: &'static str) -> Result<Tested, std::io::Error> {
     let begun = Instant::now();
     let mut command = cargo();
-    command.args(["test", "-p", "consistency-tests", "--features", FEATURES, "--test", test, "--", "--nocapture"]);
+    command.args(["test", "-p", "consistency-tests", "--all-features", "--test", test, "--", "--nocapture"]);
     command.env(LONG, "1").env("CONSISTENCY_TEST_REQUIRE", "all");
     for (variable, url) in ALL.iter().filter_map(Database::variable) {
         command.env(variable, url);

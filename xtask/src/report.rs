@@ -22,8 +22,11 @@ pub(crate) struct Tested {
 }
 
 impl Tested {
+    /// Under which the tests stand.
+    const PART: &str = "tests";
+
     pub(crate) fn to_json(&self) -> Value {
-        json!({ "name": "tests", "database": self.test, "passed": self.passed, "seconds": self.seconds })
+        json!({ "name": Self::PART, "database": self.test, "passed": self.passed, "seconds": self.seconds })
     }
 }
 
@@ -73,7 +76,7 @@ pub(crate) fn write() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A table per part: what was counted, line by line, for each database.
+/// A table per part: what was counted, line by line, for each database; the tests have a line each.
 fn tables(kept: &[Value]) -> String {
     let mut parts: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     for figures in kept {
@@ -81,21 +84,35 @@ fn tables(kept: &[Value]) -> String {
     }
     let mut tables = String::new();
     for (part, columns) in parts {
-        let mut counts: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (at, figures) in columns.iter().enumerate() {
-            for (name, value) in flat(figures) {
-                counts.entry(name).or_insert_with(|| vec![String::new(); columns.len()])[at] = value;
-            }
+        let mut names: Vec<String> = columns.iter().flat_map(|figures| flat(figures)).map(|(name, _)| name).collect();
+        names.sort();
+        names.dedup();
+        let mut lines = vec![std::iter::once(String::new()).chain(names.iter().cloned()).collect::<Vec<_>>()];
+        for figures in columns {
+            let mut values: BTreeMap<String, String> = flat(figures).into_iter().collect();
+            let values = names.iter().map(|name| values.remove(name).unwrap_or_default());
+            lines.push(std::iter::once(text(&figures["database"]).to_owned()).chain(values).collect());
         }
-        let heads: Vec<&str> = columns.iter().map(|figures| text(&figures["database"])).collect();
+        if part != Tested::PART {
+            lines = turned(&lines);
+        }
         // Writing to a String does not fail.
-        let _ = writeln!(tables, "### {part}\n\n| | {} |\n|---|{}", heads.join(" | "), "---|".repeat(heads.len()));
-        for (name, values) in counts {
-            let _ = writeln!(tables, "| {name} | {} |", values.join(" | "));
+        let _ = writeln!(tables, "### {part}\n");
+        for (at, line) in lines.iter().enumerate() {
+            let _ = writeln!(tables, "| {} |", line.join(" | "));
+            if at == 0 {
+                let _ = writeln!(tables, "|{}", "---|".repeat(line.len()));
+            }
         }
         tables.push('\n');
     }
     tables
+}
+
+/// Lines as columns.
+fn turned(lines: &[Vec<String>]) -> Vec<Vec<String>> {
+    let width = lines.first().map_or(0, Vec::len);
+    (0..width).map(|at| lines.iter().map(|line| line[at].clone()).collect()).collect()
 }
 
 /// The figures by name; those inside others under both names.
@@ -107,11 +124,22 @@ fn flat(figures: &Value) -> Vec<(String, String)> {
             Value::Object(_) => {
                 all.extend(flat(value).into_iter().map(|(inner, value)| (format!("{name}, {inner}"), value)));
             }
+            Value::Array(values) => all.push((name.replace('_', " "), course(values))),
             Value::String(text) => all.push((name.replace('_', " "), text.clone())),
             other => all.push((name.replace('_', " "), other.to_string())),
         }
     }
     all
+}
+
+/// What was looked at again and again: where it began and ended, and what was most.
+fn course(values: &[Value]) -> String {
+    let numbers = || values.iter().filter_map(Value::as_f64);
+    let most = numbers().fold(f64::NEG_INFINITY, f64::max);
+    match (numbers().next(), numbers().next_back()) {
+        (Some(first), Some(last)) => format!("{first} to {last}, most {most}"),
+        _ => String::new(),
+    }
 }
 
 /// The question everybody asks, over all storms.

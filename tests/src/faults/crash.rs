@@ -15,8 +15,10 @@ use crate::faults::history::{History, Micros};
 use crate::faults::orders::prepare;
 use crate::faults::plan::{Fault, Place, What};
 use crate::faults::setup::{Mode, Role, Setup, World};
+use crate::length::is_long;
 use crate::recorder::{DEADLINE, wait_until};
 use crate::scene::{micros, now};
+use crate::seed::seed;
 
 /// How long a doomed process's rows stay with it: short, so that the tests are.
 pub const SHORT_LEASE: Duration = Duration::from_secs(1);
@@ -197,14 +199,11 @@ impl Drop for Turn {
 /// All of `cases` in the long form, with `CONSISTENCY_TEST_LONG=1`; else those that `must` be, and `others` more, drawn by the
 /// seed `CONSISTENCY_TEST_SEED`. The seed is printed.
 pub fn some_of<T: Copy>(cases: Vec<T>, must: impl Fn(T) -> bool, others: usize) -> Vec<T> {
-    if std::env::var("CONSISTENCY_TEST_LONG").is_ok_and(|long| long == "1") {
+    if is_long() {
         return cases;
     }
-    let seed = std::env::var("CONSISTENCY_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(rand::random::<u64>);
-    println!("CONSISTENCY_TEST_SEED={seed}");
     let (mut chosen, mut rest): (Vec<T>, Vec<T>) = cases.into_iter().partition(|case| must(*case));
-    rest.shuffle(&mut rand::rngs::StdRng::seed_from_u64(seed));
+    rest.shuffle(&mut rand::rngs::StdRng::seed_from_u64(seed("the drawn cases")));
     chosen.extend(rest.into_iter().take(others));
     chosen
 }
