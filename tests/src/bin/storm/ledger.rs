@@ -1,13 +1,16 @@
-//! What a process of the storm writes down: what its producers were told, and when its bodies began and ended. One file a
+//! What a process of the storm writes down: what its producers were told, when its bodies began and ended, and which outcomes
+//! it knows to be committed. One file a
 //! process, one write a line: what was written stays when the process is killed.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use consistency_core::context::TaskContext;
+use consistency_core::event::Event;
+use consistency_core::state::State;
 
 use crate::number;
 
@@ -55,6 +58,8 @@ pub(crate) struct Run {
 pub(crate) struct Account {
     pub(crate) told: Vec<(i64, Told)>,
     pub(crate) runs: Vec<Run>,
+    /// The tasks whose success is committed, and when that was told.
+    pub(crate) succeeded: Vec<(i64, Micros)>,
 }
 
 impl Ledger {
@@ -90,6 +95,13 @@ impl Ledger {
         self.committed.load(Ordering::Relaxed)
     }
 
+    /// What the outbox tells of its tasks: that an outcome is committed.
+    pub(crate) fn hear(&self, event: &Event) {
+        if let Event::Settled { attempt, state: State::Succeeded, .. } = event {
+            self.write(&format!("s {} {}\n", attempt.id, now()));
+        }
+    }
+
     /// A body begins.
     pub(crate) fn begin(&self, cx: &TaskContext) -> OpenRun<'_> {
         let began = now();
@@ -99,7 +111,11 @@ impl Ledger {
 
     /// Reads back what a process wrote down.
     pub(crate) fn read(folder: &Path, process: u32) -> Account {
-        let text = std::fs::read_to_string(Self::path(folder, process)).unwrap_or_default();
+        let text = match std::fs::read_to_string(Self::path(folder, process)) {
+            // It was killed before it could begin.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Account::default(),
+            text => text.expect("the ledger is read"),
+        };
         let mut account = Account::default();
         let mut open = std::collections::HashMap::new();
         // A line without its end was cut off in the middle.
@@ -109,6 +125,7 @@ impl Ledger {
                 ["c", order] => account.told.push((number(order), Told::Committed)),
                 ["f", order] => account.told.push((number(order), Told::Failed)),
                 ["u", order] => account.told.push((number(order), Told::Unknown)),
+                ["s", task, at] => account.succeeded.push((number(task), number(at))),
                 ["b", task, began] => {
                     let (task, began) = (number(task), number(began));
                     open.insert((task, began), account.runs.len());

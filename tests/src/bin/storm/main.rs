@@ -8,6 +8,7 @@
 // A panic is how a test speaks.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod found;
 mod ledger;
 mod node;
 mod orders;
@@ -24,8 +25,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["node", url, folder, process, rate] => {
-            node::run(url, folder.as_ref(), number(process), number(rate));
+        ["node", url, folder, process, rate, seed] => {
+            node::run(url, folder.as_ref(), number(process), number(rate), number(seed));
             ExitCode::SUCCESS
         }
         ["run", backend, rest @ ..] => {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use consistency_core::event::Event;
 use consistency_diesel::prelude::Outbox;
 
 use crate::ledger::Ledger;
@@ -149,14 +150,16 @@ async_world!(async_mysql, "async-mysql", diesel_async::AsyncMysqlConnection, "SE
 const PRODUCERS: usize = 2;
 
 /// Stores and runs until its standard input says `close`, then runs until it ends.
-pub(crate) fn run(url: &str, folder: &Path, process: u32, rate: f64) {
+pub(crate) fn run(url: &str, folder: &Path, process: u32, rate: f64, seed: u64) {
     let ledger = Arc::new(Ledger::create(folder, process));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a Tokio runtime");
-    let outbox = runtime.block_on(Outbox::builder(url).inject(Arc::clone(&ledger)).start()).expect("the outbox starts");
+    let heard = Arc::clone(&ledger);
+    let builder = Outbox::builder(url).inject(Arc::clone(&ledger)).listener(move |event: &Event| heard.hear(event));
+    let outbox = runtime.block_on(builder.start()).expect("the outbox starts");
     println!("node {}", std::process::id());
     let worlds = 1 + usize::from(cfg!(feature = "async"));
-    let business = Business::new(Arc::clone(&ledger), process, rate, worlds * PRODUCERS);
+    let business = Business::new(Arc::clone(&ledger), process, rate, worlds * PRODUCERS, seed);
     let address = url.strip_prefix("sqlite://").unwrap_or(url).to_owned();
     for _ in 0..PRODUCERS {
         let (outbox, address, business) = (outbox.clone(), address.clone(), Arc::clone(&business));

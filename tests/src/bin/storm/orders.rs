@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use consistency_diesel::error::TransactionError;
 use diesel::result::Error;
-use rand::Rng;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use crate::ledger::{Ledger, Told};
 
@@ -60,18 +62,20 @@ pub(crate) struct Business {
     pub(crate) ledger: Arc<Ledger>,
     closed: AtomicBool,
     next: AtomicI64,
+    dice: Mutex<StdRng>,
     /// Time from one order of a producer to the next.
     pace: Duration,
 }
 
 impl Business {
     /// `process` numbers its orders apart from all others; `rate` is in calls a second, of `producers` together.
-    pub(crate) fn new(ledger: Arc<Ledger>, process: u32, rate: f64, producers: usize) -> Arc<Self> {
+    pub(crate) fn new(ledger: Arc<Ledger>, process: u32, rate: f64, producers: usize, seed: u64) -> Arc<Self> {
         let calls_per_order = (1 + CALLS_MAX) as f64 / 2.0;
         Arc::new(Self {
             ledger,
             closed: AtomicBool::new(false),
             next: AtomicI64::new(i64::from(process) * 10_000_000),
+            dice: Mutex::new(StdRng::seed_from_u64(seed.wrapping_add(process.into()))),
             pace: Duration::from_secs_f64(calls_per_order * producers as f64 / rate),
         })
     }
@@ -91,8 +95,8 @@ impl Business {
     }
 
     pub(crate) fn draw(&self) -> Order {
-        let mut draw = rand::rng();
-        let calls = (0..draw.random_range(1..=CALLS_MAX)).map(|_| kind(&mut draw)).collect();
+        let mut draw = self.dice.lock();
+        let calls = (0..draw.random_range(1..=CALLS_MAX)).map(|_| kind(&mut *draw)).collect();
         Order { number: self.next.fetch_add(1, Ordering::Relaxed), calls, given_up: draw.random_bool(0.03) }
     }
 

@@ -5,7 +5,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use consistency_tests::backend::Backend;
@@ -14,13 +15,16 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tempfile::TempDir;
 
-use crate::ledger::{Ledger, now};
+use crate::found::Found;
+use crate::ledger::{Account, Ledger, now};
 use crate::number;
 use crate::orders::TABLES;
 use crate::verdict::{Killed, Verdict};
 
 /// How long the last tasks may take when nothing is killed any more. A row lost several times in a row waits for minutes.
 const CALM: Duration = Duration::from_secs(240);
+/// How long a process may take to stop that has nothing left to do.
+const STOPPED_WITHIN: Duration = Duration::from_secs(60);
 
 /// How much of a storm.
 #[derive(Debug, Clone)]
@@ -53,6 +57,11 @@ impl Size {
         }
         size
     }
+
+    /// Of one process.
+    fn node_rate(&self) -> f64 {
+        self.rate / self.processes as f64
+    }
 }
 
 /// A process of the storm.
@@ -60,32 +69,52 @@ struct Node {
     child: Child,
     number: u32,
     committed: Arc<AtomicU64>,
-    stopped: Arc<AtomicBool>,
+    /// Reads what it says, until it is gone; whether its last word was that it has stopped.
+    reader: JoinHandle<bool>,
 }
 
 impl Node {
-    fn start(url: &str, folder: &Path, number: u32, rate: f64) -> Self {
+    fn start(url: &str, folder: &Path, number: u32, size: &Size) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program"))
             .arg("node")
             .arg(url)
             .arg(folder)
-            .args([number.to_string(), rate.to_string()])
+            .args([number.to_string(), size.node_rate().to_string(), size.seed.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("a process of the storm");
-        let (committed, stopped) = (Arc::<AtomicU64>::default(), Arc::<AtomicBool>::default());
+        let committed = Arc::<AtomicU64>::default();
         let output = BufReader::new(child.stdout.take().expect("its output"));
-        let (said, ended) = (Arc::clone(&committed), Arc::clone(&stopped));
-        std::thread::spawn(move || {
+        let said = Arc::clone(&committed);
+        let reader = std::thread::spawn(move || {
+            let mut stopped = false;
             for line in output.lines().map_while(Result::ok) {
                 if let Some(count) = line.strip_prefix("committed ") {
                     said.store(number_of(count), Ordering::Relaxed);
                 }
-                ended.store(line == "stopped", Ordering::Relaxed);
+                stopped = line == "stopped";
             }
+            stopped
         });
-        Self { child, number, committed, stopped }
+        Self { child, number, committed, reader }
+    }
+
+    /// Whether it ends well before the deadline. It is killed where it does not.
+    fn stops_by(mut self, deadline: Instant) -> bool {
+        let ended = loop {
+            match self.child.try_wait().expect("a process of ours") {
+                Some(status) => break status.success(),
+                None if Instant::now() > deadline => {
+                    self.child.kill().expect("a process is killed");
+                    self.child.wait().expect("a killed process is gone");
+                    break false;
+                }
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        // Its output has ended with it.
+        self.reader.join().expect("the reader") && ended
     }
 }
 
@@ -106,12 +135,12 @@ pub(crate) fn run(backend: Backend, size: &Size) -> Verdict {
     while !storm.is_over() && begun.elapsed() < limit {
         storm.kill_one();
     }
-    let (stormed, killed, processes) = storm.end();
-    let ended = wait_for_the_end(&database, &processes);
-    let accounts = (0..processes.next).map(|number| Ledger::read(folder.path(), number)).collect();
-    let took = begun.elapsed();
-    let stopped = processes.stop();
-    let mut verdict = Verdict::of(&database, accounts, &killed);
+    let (stormed, killed, survivors) = storm.end();
+    let ended = wait_for_the_end(&database, &survivors);
+    let (took, started) = (begun.elapsed(), survivors.started);
+    let stopped = survivors.stop();
+    let accounts: Vec<Account> = (0..started).map(|number| Ledger::read(folder.path(), number)).collect();
+    let mut verdict = Verdict::of(backend, &Found::read(&database), &accounts, &killed);
     verdict.note(size, stormed, took, killed.len(), ended && stopped);
     verdict
 }
@@ -153,7 +182,7 @@ impl<'s> Storm<'s> {
     fn start(&mut self) -> Node {
         let number = self.next;
         self.next += 1;
-        Node::start(&self.url, self.folder, number, self.size.rate / self.size.processes as f64)
+        Node::start(&self.url, self.folder, number, self.size)
     }
 
     fn committed(&self) -> u64 {
@@ -191,15 +220,15 @@ impl<'s> Storm<'s> {
             let input = node.child.stdin.as_mut().expect("its input");
             input.write_all(b"close\n").expect("a process of the storm listens");
         }
-        (stormed, self.killed, Survivors { nodes: self.nodes, next: self.next })
+        (stormed, self.killed, Survivors { nodes: self.nodes, started: self.next })
     }
 }
 
 /// The processes that were never killed.
 struct Survivors {
     nodes: Vec<Node>,
-    /// The number the next process would have had.
-    next: u32,
+    /// How many processes there were in all.
+    started: u32,
 }
 
 impl Survivors {
@@ -208,10 +237,8 @@ impl Survivors {
         for node in &mut self.nodes {
             drop(node.child.stdin.take());
         }
-        self.nodes.iter_mut().all(|node| {
-            let ended = node.child.wait().is_ok_and(|status| status.success());
-            ended && node.stopped.load(Ordering::Relaxed)
-        })
+        let deadline = Instant::now() + STOPPED_WITHIN;
+        self.nodes.into_iter().map(|node| node.stops_by(deadline)).fold(true, |all, stopped| all && stopped)
     }
 }
 

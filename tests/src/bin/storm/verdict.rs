@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use consistency_core::state::State;
 use consistency_tests::backend::Backend;
-use consistency_tests::database::Database;
 
+use crate::found::{Found, Task};
 use crate::ledger::{Account, Micros, Run, Told};
-use crate::number;
 use crate::storm::Size;
 
 /// How many broken promises of one kind are written out.
 const SHOWN: usize = 5;
+/// How long after its end a run's outcome may wait to be written. Who dies later than that must have written it: half a lease,
+/// the machine is busy.
+const WRITTEN_WITHIN: Micros = 5_000_000;
 
 /// A process that was killed, and when.
 #[derive(Debug, Clone, Copy)]
@@ -32,32 +34,64 @@ pub(crate) struct Verdict {
     figures: BTreeMap<&'static str, u64>,
 }
 
-/// A row of the table, as far as the verdict needs it.
-struct Task {
-    order: Option<i64>,
-    state: State,
-    books: bool,
-    key: Option<String>,
+/// What the processes wrote down, put together.
+struct Heard {
+    /// By task, in the order of their begin.
+    runs: HashMap<i64, Vec<Run>>,
+    /// When each task's success was first told, which is after it was committed.
+    succeeded: HashMap<i64, Micros>,
+    killed: HashMap<u32, Micros>,
+}
+
+impl Heard {
+    fn new(accounts: &[Account], killed: &[Killed]) -> Self {
+        let mut heard = Self {
+            runs: HashMap::new(),
+            succeeded: HashMap::new(),
+            killed: killed.iter().map(|killed| (killed.process, killed.at)).collect(),
+        };
+        for account in accounts {
+            for run in &account.runs {
+                heard.runs.entry(run.task).or_default().push(*run);
+            }
+            for (task, at) in &account.succeeded {
+                let first = heard.succeeded.entry(*task).or_insert(*at);
+                *first = (*first).min(*at);
+            }
+        }
+        heard.runs.values_mut().for_each(|runs| runs.sort_by_key(|run| run.began));
+        heard
+    }
+
+    fn runs(&self, task: i64) -> &[Run] {
+        self.runs.get(&task).map_or(&[], Vec::as_slice)
+    }
+
+    /// When a run was over: at its end, or with its process.
+    fn over(&self, run: &Run) -> Option<Micros> {
+        run.ended.or_else(|| self.killed.get(&run.process).copied())
+    }
+
+    /// Whether the process of a run died in it, or before its outcome can have been written, and before `next` began.
+    fn was_cut_off(&self, run: &Run, next: &Run) -> bool {
+        let written = run.ended.map(|ended| ended + WRITTEN_WITHIN);
+        let killed = self.killed.get(&run.process);
+        killed.is_some_and(|killed| *killed <= next.began && written.is_none_or(|written| *killed <= written))
+    }
 }
 
 impl Verdict {
-    /// Judges what is in the database and in the ledgers.
-    pub(crate) fn of(database: &Database, accounts: Vec<Account>, killed: &[Killed]) -> Self {
-        let mut verdict = Self { database: database.backend(), broken: BTreeMap::new(), figures: BTreeMap::new() };
+    /// Judges what was found in the database and in the ledgers.
+    pub(crate) fn of(database: Backend, found: &Found, accounts: &[Account], killed: &[Killed]) -> Self {
+        let mut verdict = Self { database, broken: BTreeMap::new(), figures: BTreeMap::new() };
         for name in ["lost", "ghosts", "doubled_outside", "stuck", "dead", "order_broken", "bookings_wrong"] {
             verdict.broken.insert(name, 0);
         }
-        let killed: HashMap<u32, Micros> = killed.iter().map(|killed| (killed.process, killed.at)).collect();
-        let tasks = tasks(database);
-        let mut runs: HashMap<i64, Vec<Run>> = HashMap::new();
-        for run in accounts.iter().flat_map(|account| &account.runs) {
-            runs.entry(run.task).or_default().push(*run);
-        }
-        runs.values_mut().for_each(|runs| runs.sort_by_key(|run| run.began));
-        verdict.check_orders(database, &accounts, &tasks);
-        verdict.check_runs(&tasks, &runs, &killed);
-        verdict.check_bookings(database, &tasks);
-        verdict.check_keys(&tasks, &runs);
+        let heard = Heard::new(accounts, killed);
+        verdict.check_orders(found, accounts);
+        verdict.check_runs(&found.tasks, &heard);
+        verdict.check_bookings(found);
+        verdict.check_keys(&found.tasks, &heard);
         verdict
     }
 
@@ -73,8 +107,8 @@ impl Verdict {
         *self.figures.entry(name).or_default() += 1;
     }
 
-    fn check_orders(&mut self, database: &Database, accounts: &[Account], tasks: &BTreeMap<i64, Task>) {
-        let orders = pairs(database, "number", "calls", "orders");
+    fn check_orders(&mut self, found: &Found, accounts: &[Account]) {
+        let Found { orders, tasks, .. } = found;
         let mut stored: HashMap<i64, i64> = HashMap::new();
         for (id, task) in tasks {
             match task.order.filter(|order| orders.contains_key(order)) {
@@ -82,7 +116,7 @@ impl Verdict {
                 None => self.breaks("ghosts", || format!("task {id} is stored without its order {:?}", task.order)),
             }
         }
-        for (order, calls) in &orders {
+        for (order, calls) in orders {
             let found = stored.get(order).copied().unwrap_or_default();
             if found < *calls {
                 self.breaks("lost", || format!("order {order} has {calls} calls, and {found} are stored"));
@@ -103,14 +137,9 @@ impl Verdict {
         self.figures.insert("tasks", tasks.len() as u64);
     }
 
-    fn check_runs(
-        &mut self,
-        tasks: &BTreeMap<i64, Task>,
-        runs: &HashMap<i64, Vec<Run>>,
-        killed: &HashMap<u32, Micros>,
-    ) {
+    fn check_runs(&mut self, tasks: &BTreeMap<i64, Task>, heard: &Heard) {
         for (id, task) in tasks {
-            let runs = runs.get(id).map_or(&[][..], Vec::as_slice);
+            let runs = heard.runs(*id);
             match task.state {
                 State::Succeeded if runs.iter().any(|run| run.ended.is_some() && !run.failed) => {}
                 State::Succeeded => {
@@ -119,11 +148,13 @@ impl Verdict {
                 State::Dead => self.breaks("dead", || format!("task {id} is dead after {} runs", runs.len())),
                 state => self.breaks("stuck", || format!("task {id} is {state}")),
             }
+            let succeeded = heard.succeeded.get(id);
             for pair in runs.windows(2) {
-                if pair[0].failed && pair[0].ended.is_some_and(|ended| ended <= pair[1].began) {
+                if succeeded.is_some_and(|at| *at < pair[1].began) {
+                    self.breaks("doubled_outside", || format!("task {id} ran after its success: {pair:?}"));
+                } else if pair[0].failed && pair[0].ended.is_some_and(|ended| ended <= pair[1].began) {
                     self.counts("retries");
-                } else if killed.get(&pair[0].process).is_some_and(|at| *at <= pair[1].began) {
-                    // Its process died after the body had begun and before its outcome was committed.
+                } else if heard.was_cut_off(&pair[0], &pair[1]) {
                     let name = if task.books { "bookings_begun_again" } else { "doubled_in_windows" };
                     self.counts(name);
                 } else {
@@ -131,15 +162,15 @@ impl Verdict {
                 }
             }
         }
-        let total: usize = runs.values().map(Vec::len).sum();
+        let total: usize = heard.runs.values().map(Vec::len).sum();
         self.figures.insert("runs", total as u64);
-        for id in runs.keys().filter(|id| !tasks.contains_key(id)) {
+        for id in heard.runs.keys().filter(|id| !tasks.contains_key(id)) {
             self.breaks("ghosts", || format!("task {id} ran, and is not stored"));
         }
     }
 
-    fn check_bookings(&mut self, database: &Database, tasks: &BTreeMap<i64, Task>) {
-        let booked = pairs(database, "task", "COUNT(*)", "bookings GROUP BY task");
+    fn check_bookings(&mut self, found: &Found) {
+        let Found { tasks, bookings: booked, .. } = found;
         for (id, task) in tasks.iter().filter(|(_, task)| task.books) {
             let times = booked.get(id).copied().unwrap_or_default();
             if times != i64::from(task.state == State::Succeeded) {
@@ -154,14 +185,14 @@ impl Verdict {
     }
 
     /// The rows of one key by id, which is the order of their commits: each begins when the one before is over for good.
-    fn check_keys(&mut self, tasks: &BTreeMap<i64, Task>, runs: &HashMap<i64, Vec<Run>>) {
+    fn check_keys(&mut self, tasks: &BTreeMap<i64, Task>, heard: &Heard) {
         let mut last: HashMap<&str, i64> = HashMap::new();
         for (id, task) in tasks {
             let Some(key) = &task.key else { continue };
             self.counts("ordered");
             if let Some(before) = last.insert(key, *id) {
-                let over = runs.get(&before).and_then(|runs| runs.last()).and_then(|run| run.ended);
-                let begun = runs.get(id).and_then(|runs| runs.first()).map(|run| run.began);
+                let over = heard.runs(before).iter().filter_map(|run| heard.over(run)).max();
+                let begun = heard.runs(*id).first().map(|run| run.began);
                 if let (Some(over), Some(begun)) = (over, begun)
                     && begun < over
                 {
@@ -200,28 +231,5 @@ impl Verdict {
     }
 }
 
-/// The rows of the table by id, which read less than all their columns.
-fn tasks(database: &Database) -> BTreeMap<i64, Task> {
-    let rows = database.texts(
-        "SELECT CONCAT_WS('|', id, state, method_name, COALESCE(biz_id, ''), COALESCE(order_key, '')) AS value \
-         FROM consistency_task",
-    );
-    let task = |row: String| {
-        let words: Vec<&str> = row.splitn(5, '|').collect();
-        let task = Task {
-            order: words[3].parse().ok(),
-            state: State::from_code(number(words[1])).expect("a code the CHECK constraint lets in"),
-            books: words[2].starts_with("storm.book"),
-            key: (!words[4].is_empty()).then(|| words[4].to_owned()),
-        };
-        (number(words[0]), task)
-    };
-    rows.into_iter().map(task).collect()
-}
-
-/// Two columns of whole numbers.
-fn pairs(database: &Database, first: &str, second: &str, from: &str) -> HashMap<i64, i64> {
-    let rows = database.texts(&format!("SELECT CONCAT_WS('|', {first}, {second}) AS value FROM {from}"));
-    let pair = |row: String| row.split_once('|').map(|(first, second)| (number(first), number(second)));
-    rows.into_iter().map(|row| pair(row).expect("two numbers")).collect()
-}
+#[cfg(test)]
+mod tests;
