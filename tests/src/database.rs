@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::any_connection::{AnyConnection, FromAnyDatabase, Number, TextValue, set_up_sqlite};
 use crate::backend::Backend;
+use crate::missing;
 use crate::task_row::TaskRow;
 
 /// A database of one test's own, empty at first, dropped with this value.
@@ -225,12 +226,7 @@ impl Drop for Database {
 pub fn on_fresh(backend: Backend, test: &str, body: impl FnOnce(&Database)) {
     match Database::fresh(backend) {
         Ok(database) => body(&database),
-        Err(reason) if backend.is_required() => panic!("{test}: {reason}, and CONSISTENCY_TEST_REQUIRE asks for it"),
-        // Written to the descriptor itself, because the harness keeps the output of tests that pass.
-        Err(reason) => {
-            use std::io::Write;
-            writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}").ok();
-        }
+        Err(reason) => missing::server(backend, test, &reason),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod hostile;
 pub mod length;
 mod memory_row;
 pub mod memory_store;
+pub mod missing;
 pub mod model;
 pub mod recorder;
 pub mod scene;

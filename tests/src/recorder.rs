@@ -1,6 +1,7 @@
 //! Waiting without sleeping blindly: for events, for a condition in the database, for another thread. Each with a deadline.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use consistency_core::event::Event;
@@ -127,6 +128,16 @@ pub fn wait_until_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T 
         assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain for: {what}");
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+/// Raises a flag when it is dropped, also by a panic: what goes on until then in a scoped thread must end with the test.
+#[derive(Debug)]
+pub struct RaisedAtEnd<'f>(pub &'f AtomicBool);
+
+impl Drop for RaisedAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

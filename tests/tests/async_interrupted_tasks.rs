@@ -109,7 +109,7 @@ for_each_async_database! {
         }
 
         /// Quick, but given little time.
-        #[consistency_task(name = "quick", timeout = "500ms")]
+        #[consistency_task(name = "quick", timeout = "1s")]
         async fn quick(#[tx] tx: &mut TaskTx<'_, Conn>) -> QueryResult<()> {
             tx.batch_execute(&insert(99, "quick")).await
         }
@@ -186,7 +186,7 @@ for_each_async_database! {
         stage.commit_async::<Conn>(deaf(1)).await;
         signals.begun.wait_for(1).await;
         let waiting = stage.commit_async::<Conn>(quick()).await;
-        let passed = format!("task_id = '{waiting}' AND {} > 1000", ms_between(BACKEND, "gmt_create", now(BACKEND)));
+        let passed = format!("task_id = '{waiting}' AND {} > 2000", ms_between(BACKEND, "gmt_create", now(BACKEND)));
         wait_until("twice its limit to pass", || database.count("consistency_task", &passed) == 1);
         signals.go.raise();
         stage.recorder.wait_for_settled(&waiting, State::Succeeded);

@@ -13,7 +13,7 @@ use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
 use consistency_tests::effects::Effects;
 use consistency_tests::faults::clock::{WrongClock, with_wrong_clock};
-use consistency_tests::recorder::wait_until;
+use consistency_tests::recorder::{RaisedAtEnd, wait_until};
 use consistency_tests::scene::{ms_between, store_all};
 use consistency_tests::worker_process::WorkerProcess;
 use worker_tasks::{fail_once, linger, record, record_later, stay};
@@ -91,6 +91,7 @@ fn on_a_server_wrong_clocks_change_nothing(database: &Database, jumping: &WrongC
     let outbox = database.outbox().enqueue_only().start_blocking().unwrap();
     let enough = &AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let _over = RaisedAtEnd(enough);
         // Ahead, behind, right, and back again, all the time.
         scope.spawn(move || {
             for offset in [HOUR, -HOUR, 0].into_iter().cycle() {
@@ -111,7 +112,6 @@ fn on_a_server_wrong_clocks_change_nothing(database: &Database, jumping: &WrongC
             other => panic!("{other} has no server"),
         }
         wait_for_success(database, 161);
-        enough.store(true, Ordering::Release);
     });
     workers.into_iter().for_each(stop_untroubled);
     assert_each_ran_once(database, 141);

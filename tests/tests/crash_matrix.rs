@@ -69,7 +69,12 @@ fn assert_lived_through(backend: Backend, cases: &[Case], what: What) {
         let mut history = History::load(database);
         history.hear(&said);
         let overruled = case.place == Place::At(AfterRun);
-        let terms = Terms { outcomes_overruled: overruled, served_since, ..Terms::default() };
+        let terms = Terms {
+            outcomes_overruled: overruled,
+            stood_still: matches!(what, What::Sleep(_)),
+            served_since,
+            ..Terms::default()
+        };
         assert_holds(&history, &terms, &format!("{backend}, {what:?}, {case:?}, {said:?}"));
     });
 }

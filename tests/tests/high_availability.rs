@@ -9,7 +9,6 @@ mod load;
 mod worker_tasks;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -26,6 +25,7 @@ use consistency_tests::faults::server::{Server, with_own};
 use consistency_tests::faults::standby::url_of_the_primary;
 use consistency_tests::faults::switch::Switch;
 use consistency_tests::length::is_long;
+use consistency_tests::missing;
 use consistency_tests::recorder::wait_until;
 use consistency_tests::worker_process::WorkerProcess;
 use worker_tasks::record;
@@ -99,16 +99,24 @@ fn produce_for_the_worker<P: Producer>(database: &Database, ended: &Arc<AtomicBo
     })
 }
 
-/// The worker process found the new server as well, and left nothing of what was acknowledged.
+/// The worker process found the new server as well, left nothing of what was acknowledged, and ran nothing that is not stored.
 fn check_the_worker(database: &Database, acknowledged: &BTreeSet<i64>, test: &str) {
+    let unfinished = || database.count("consistency_task", "state <> 2 AND method_name LIKE 'worker.%'");
+    wait_until("the worker process to end its rows", || unfinished() == 0);
+    let digits =
+        |text: &String| text.chars().filter(char::is_ascii_digit).collect::<String>().parse().expect("a number");
+    let parameters = "SELECT task_parameter AS value FROM consistency_task WHERE method_name LIKE 'worker.%'";
+    let stored: BTreeSet<i64> = database.texts(parameters).iter().map(digits).collect();
     let ran: Vec<i64> = database
         .texts("SELECT CAST(task AS CHAR(20)) AS value FROM effects")
         .iter()
         .map(|text| text.trim().parse().expect("a number"))
         .collect();
     let once: BTreeSet<i64> = ran.iter().copied().collect();
-    let left: Vec<_> = acknowledged.difference(&once).collect();
-    assert!(left.is_empty(), "acknowledged, and not run by the worker process: {left:?}");
+    let lost: Vec<_> = acknowledged.difference(&stored).collect();
+    assert!(lost.is_empty(), "acknowledged, and not stored: {lost:?}");
+    let differ: Vec<_> = stored.symmetric_difference(&once).collect();
+    assert!(differ.is_empty(), "stored and not run by the worker process, or run and not stored: {differ:?}");
     println!(
         "{test}: the worker process ran {} of {}, {} twice",
         once.len(),
@@ -137,8 +145,7 @@ fn a_killed_galera_node_hands_over_to_the_next<P: Producer>(backend: Backend, te
         return;
     }
     if !is_long() {
-        let skipped = format!("SKIPPED: {test}: only with CONSISTENCY_TEST_LONG=1\n");
-        std::io::stderr().write_all(skipped.as_bytes()).ok();
+        missing::skipped(test, "only with CONSISTENCY_TEST_LONG=1");
         return;
     }
     with_own(backend, test, cluster(3), |mut nodes| {

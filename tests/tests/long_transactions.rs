@@ -22,13 +22,14 @@ async fn note(text: &str, #[inject] probe: &Probe) {
     probe.saw(text);
 }
 
-const LEASE: Duration = Duration::from_millis(500);
+/// A body begins within half of it after its row was written, or not under this lease.
+const LEASE: Duration = Duration::from_secs(2);
 /// What others commit and run meanwhile.
 const OTHERS: usize = 20;
 
 /// How long the transaction is held open.
 fn hold() -> Duration {
-    if is_long() { Duration::from_secs(120) } else { 3 * LEASE }
+    if is_long() { Duration::from_secs(120) } else { 2 * LEASE }
 }
 
 /// Makes a row older.

@@ -8,7 +8,7 @@ use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
 use consistency_tests::effects::Effects;
 use consistency_tests::for_each_database;
-use consistency_tests::recorder::wait_until;
+use consistency_tests::recorder::{RaisedAtEnd, wait_until};
 use consistency_tests::scene::{end_leases, store, store_all};
 use consistency_tests::worker_process::WorkerProcess;
 use worker_tasks::{abort_process, record, stay};
@@ -167,9 +167,10 @@ mod sqlite_under_many_writers {
                 }
                 written
             });
+            let over = RaisedAtEnd(enough);
             enqueuing.join().unwrap();
             wait_for_all(database, 400);
-            enough.store(true, Ordering::Release);
+            drop(over);
             let written = writing.join().unwrap();
             assert_eq!(database.count("shop", "task = 0"), written);
         });

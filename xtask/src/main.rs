@@ -6,6 +6,7 @@ mod library;
 mod markdown;
 mod msrv;
 mod package;
+mod programs;
 mod reliability;
 mod report;
 mod scenarios;

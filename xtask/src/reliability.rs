@@ -43,20 +43,22 @@ const PROGRAMS: [Program; 6] = [
     },
 ];
 
-/// The tests that have a long form.
-const TESTS: [&str; 11] = [
-    "high_availability",
-    "database_restarts",
-    "crash_matrix",
-    "state_model",
-    "hostile_rows",
-    "hostile_texts",
-    "error_texts",
-    "ordering_under_fire",
-    "long_transactions",
-    "query_plans",
-    "backlogs",
-];
+/// The files of tests that have a long form: they ask which one is wanted, themselves or for the cases they draw.
+fn long_tests() -> Result<Vec<String>, std::io::Error> {
+    let mut tests = Vec::new();
+    for file in std::fs::read_dir(root().join("tests").join("tests"))? {
+        let path = file?.path();
+        if path.extension().is_none_or(|extension| extension != "rs") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path)?;
+        if text.contains("is_long()") || text.contains("some_of(") {
+            tests.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    tests.sort();
+    Ok(tests)
+}
 
 fn storm(seconds: u64) -> Vec<String> {
     let kills = (seconds / 2).max(1);
@@ -124,7 +126,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
             }
         }
     }
-    for test in TESTS.iter().filter(|test| wanted.wants(test)) {
+    for test in long_tests()?.into_iter().filter(|test| wanted.wants(test)) {
         println!("== {test}");
         let tested = run_test(test)?;
         all_good &= tested.passed;
@@ -193,11 +195,11 @@ fn run_program(
     Ok((good, figures))
 }
 
-fn run_test(test: &'static str) -> Result<Tested, std::io::Error> {
+fn run_test(test: String) -> Result<Tested, std::io::Error> {
     let begun = Instant::now();
     let mut command = cargo();
-    command.args(["test", "-p", "consistency-tests", "--all-features", "--test", test, "--", "--nocapture"]);
-    command.env(LONG, "1").env("CONSISTENCY_TEST_REQUIRE", "all");
+    command.args(["test", "-p", "consistency-tests", "--all-features", "--test", &test, "--", "--nocapture"]);
+    command.env(LONG, "1").env("CONSISTENCY_TEST_REQUIRE", "all").env("CONSISTENCY_TEST_REQUIRE_PROGRAMS", "1");
     for (variable, url) in ALL.iter().filter_map(Database::variable) {
         command.env(variable, url);
     }

@@ -16,7 +16,7 @@ const END: &str = "<!-- end of the figures -->";
 
 /// A long test and how it went.
 pub(crate) struct Tested {
-    pub(crate) test: &'static str,
+    pub(crate) test: String,
     pub(crate) passed: bool,
     pub(crate) seconds: u64,
 }

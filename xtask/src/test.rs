@@ -4,10 +4,13 @@ use std::collections::BTreeSet;
 
 use crate::Outcome;
 use crate::database::{ALL, Database, Found};
+use crate::programs;
 use crate::workspace::{cargo, list, metadata, text};
 
 /// Databases the tests may not skip, for the tests themselves.
 const REQUIRE: &str = "CONSISTENCY_TEST_REQUIRE";
+/// With `1` they may not skip either what needs a program or a right that this machine lacks.
+const REQUIRE_PROGRAMS: &str = "CONSISTENCY_TEST_REQUIRE_PROGRAMS";
 
 /// Runs the tests; `arguments` as in the usage text.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -37,6 +40,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         return Err("no database can be tested on this machine".into());
     }
     let answering = || found.iter().filter(|(_, found)| !found.features.is_empty());
+    let programs = if required.is_empty() { "0" } else { "1" };
     let require: Vec<&str> = match required.is_empty() {
         true => answering().map(|(database, _)| database.feature).collect(),
         false => required.into_iter().collect(),
@@ -54,7 +58,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         }
         let mut command = cargo();
         command.args(["test", "--no-default-features"]).args(packages_with(&features, is_async)?);
-        command.args(for_cargo).env(REQUIRE, &require);
+        command.args(for_cargo).env(REQUIRE, &require).env(REQUIRE_PROGRAMS, programs);
         for (variable, url) in found.iter().filter_map(|(database, _)| database.variable()) {
             command.env(variable, url);
         }
@@ -63,7 +67,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         println!();
     }
 
-    found.iter().flat_map(reasons).for_each(|reason| println!("skipped: {reason}"));
+    found.iter().flat_map(reasons).chain(programs::missing()).for_each(|reason| println!("skipped: {reason}"));
     let tested = answering().map(|(database, _)| database.title).collect::<Vec<_>>().join(", ");
     // With arguments for Cargo, perhaps not all of them ran.
     let which =

@@ -1,7 +1,6 @@
 //! A wrong clock for a process of a test's own, by libfaketime: it may jump in either direction while the process runs.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -9,6 +8,7 @@ use tempfile::TempDir;
 
 use crate::backend::Backend;
 use crate::database::{Database, on_fresh};
+use crate::missing;
 use crate::worker_process::WorkerProcess;
 
 /// How often the program is asked: it fails where an earlier process of the same id has left its shared memory behind.
@@ -62,17 +62,14 @@ impl WrongClock {
 }
 
 /// Runs `body` on a fresh database with a clock that is right at first. Without the program `faketime` it says so and does
-/// nothing, unless the database is required: then both are.
+/// nothing, unless it is required.
 ///
 /// # Panics
-/// When `CONSISTENCY_TEST_REQUIRE` names the database, and it or the program is missing.
+/// When what is missing is required; see [`missing`].
 pub fn with_wrong_clock(backend: Backend, test: &str, body: impl FnOnce(&Database, &WrongClock)) {
     on_fresh(backend, test, |database| match WrongClock::ahead(0) {
         Ok(clock) => body(database, &clock),
-        Err(reason) if backend.is_required() => {
-            panic!("{test}: {reason}, and CONSISTENCY_TEST_REQUIRE asks for {backend}")
-        }
-        Err(reason) => drop(writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}")),
+        Err(reason) => missing::program(backend, test, &reason),
     });
 }
 

@@ -57,6 +57,8 @@ pub struct Terms {
     pub served_since: Option<Micros>,
     /// Whether attempts may fail after their bodies have ended well, as with an error planned after the body.
     pub outcomes_overruled: bool,
+    /// Whether a process may have stood still between its last look at its lease and the first statement of a body.
+    pub stood_still: bool,
 }
 
 impl Default for Terms {
@@ -68,6 +70,7 @@ impl Default for Terms {
             recovery: Duration::from_secs(10),
             served_since: None,
             outcomes_overruled: false,
+            stood_still: false,
         }
     }
 }
@@ -78,7 +81,7 @@ pub fn check_all(history: &History, terms: &Terms) -> Vec<Violation> {
     let checks: [(Invariant, Vec<String>); 8] = [
         (Invariant::NothingLost, storing_checks::nothing_lost(history, terms)),
         (Invariant::NoGhost, storing_checks::no_ghost(history)),
-        (Invariant::OneHolder, running_checks::one_holder(history)),
+        (Invariant::OneHolder, running_checks::one_holder(history, terms)),
         (Invariant::WithinPolicy, running_checks::within_policy(history, terms)),
         (Invariant::NoStartAfterSuccess, running_checks::no_start_after_success(history, terms)),
         (Invariant::KeyOrder, running_checks::key_order(history)),

@@ -1,13 +1,14 @@
 //! A PgBouncer of a test's own in front of the PostgreSQL of the tests, in the pool mode the test wants.
 
-use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
 use crate::backend::Backend;
 use crate::database::{Database, on_fresh};
+use crate::faults::programs::{free_port, is_root, program};
+use crate::missing;
 use crate::recorder::wait_until;
 
 /// How a pooler deals out the server's sessions.
@@ -57,7 +58,7 @@ impl PgBouncer {
         );
         let file = folder.path().join("pgbouncer.ini");
         std::fs::write(&file, configuration).map_err(|error| error.to_string())?;
-        let mut command = Command::new(program());
+        let mut command = Command::new(program("pgbouncer")?);
         command.arg("--quiet").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         // It refuses to run as root, and changes to the user it is told; nobody else can tell it one.
         if is_root() {
@@ -89,33 +90,15 @@ impl Drop for PgBouncer {
 }
 
 /// Runs `body` on a fresh database of PostgreSQL with a PgBouncer in front of it. Without one of them it says so and does
-/// nothing, unless PostgreSQL is required: then both are.
+/// nothing, unless it is required.
 ///
 /// # Panics
-/// When `CONSISTENCY_TEST_REQUIRE` names PostgreSQL, and the server or the program `pgbouncer` is missing.
+/// When what is missing is required; see [`missing`].
 pub fn behind_pgbouncer(mode: PoolMode, settings: &[&str], test: &str, body: impl FnOnce(&Database, &PgBouncer)) {
     on_fresh(Backend::Postgres, test, |database| match PgBouncer::start(mode, settings) {
         Ok(pooler) => body(database, &pooler),
-        Err(reason) if Backend::Postgres.is_required() => {
-            panic!("{test}: {reason}, and CONSISTENCY_TEST_REQUIRE asks for PostgreSQL")
-        }
-        Err(reason) => drop(writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}")),
+        Err(reason) => missing::program(Backend::Postgres, test, &reason),
     });
-}
-
-/// Debian installs it where only root has its path.
-fn program() -> &'static str {
-    const ON_DEBIAN: &str = "/usr/sbin/pgbouncer";
-    if std::path::Path::new(ON_DEBIAN).exists() { ON_DEBIAN } else { "pgbouncer" }
-}
-
-fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// Where the server of the tests is, and who may log in.

@@ -11,10 +11,14 @@ use crate::faults::invariant::Terms;
 /// What the clocks of SQLite round away, twice.
 const ROUNDED: Micros = 2_000;
 
-/// I3. A second run is legitimate only under a higher version, and, while the first one goes on, only after its lease.
-pub(super) fn one_holder(history: &History) -> Vec<String> {
+/// I3. A run is legitimate only where its node holds the row; a second one only under a higher version, and, while the first
+/// one goes on, only after its lease.
+pub(super) fn one_holder(history: &History, terms: &Terms) -> Vec<String> {
     let mut broken = Vec::new();
     for task in &history.tasks {
+        for run in history.runs_of(task.id).filter(|run| run.version.is_none() && !terms.stood_still) {
+            broken.push(format!("task {} was begun by {}, which did not hold it", task.id, run.node));
+        }
         for (first, second) in pairs(history, task) {
             let (Some(older), Some(newer)) = (first.version, second.version) else { continue };
             if newer == older {

@@ -14,6 +14,7 @@ use crate::any_connection::AnyConnection;
 use crate::backend::Backend;
 use crate::database::Database;
 use crate::faults::programs::{account, folder, free_port, is_root, postgres_program, program};
+use crate::missing;
 
 /// How long a server may take to start or to stop. A crash is recovered from first.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -318,20 +319,14 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Runs `body` unless something is missing for it, as `made` says. Then it says so aloud, or fails where
-/// `CONSISTENCY_TEST_REQUIRE` names the database.
+/// Runs `body` unless something is missing for it, as `made` says. Then it says so aloud.
 ///
 /// # Panics
-/// See above.
+/// When what is missing is required; see [`missing`].
 pub fn with_own<T>(backend: Backend, test: &str, made: Result<T, String>, body: impl FnOnce(T)) {
     match made {
         Ok(own) => body(own),
-        Err(reason) if backend.is_required() => panic!("{test}: {reason}, and CONSISTENCY_TEST_REQUIRE asks for it"),
-        Err(reason) => {
-            use std::io::Write;
-            // To the descriptor itself: the harness keeps what tests that pass have printed.
-            writeln!(std::io::stderr(), "SKIPPED: {test}: {reason}").ok();
-        }
+        Err(reason) => missing::program(backend, test, &reason),
     }
 }
 
