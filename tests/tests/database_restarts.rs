@@ -92,16 +92,14 @@ fn every_phase_survives_a_restart<P: Producer>(backend: Backend, test: &str) {
                     let begun = Instant::now();
                     // The outage before has cut its connection.
                     database.reconnect();
-                    load.through_outage(|| {
-                        let mut left = 0;
-                        let sitting = sit(&turn, point, || {
-                            if matches!(point, Point::BeforeRescue | Point::AfterRescue) {
-                                left += 1;
-                                leave_one_behind(&database, &format!("{point:?} {outage:?} {left}"));
-                            }
-                        });
-                        go_through(outage, &mut server, &load, sitting);
+                    let mut left = 0;
+                    let sitting = sit(&turn, point, || {
+                        if matches!(point, Point::BeforeRescue | Point::AfterRescue) {
+                            left += 1;
+                            leave_one_behind(&database, &format!("{point:?} {outage:?} {left}"));
+                        }
                     });
+                    load.through_outage(|| go_through(outage, &mut server, &load, sitting));
                     println!("{point:?} {outage:?}: working again after {:?}", begun.elapsed());
                 }
             }
