@@ -1,6 +1,7 @@
 //! Everything the runtime reports, in one catalogue: each event, its fields, and the log line it becomes.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -216,16 +217,21 @@ impl Events {
         Self { node: Arc::from(node), listeners: Arc::new(listeners) }
     }
 
-    /// Reports an event. A listener that panics changes nothing but a line in the log.
+    /// Reports an event. A listener that panics changes nothing but a line in the log, and a log that panics changes nothing.
     pub fn emit(&self, event: Event) {
-        event.log(&self.node);
+        guarded(|| event.log(&self.node));
         for listener in self.listeners.iter() {
-            let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| listener(&event)));
-            if called.is_err() {
-                tracing::error!(node = &*self.node, "an event listener panicked");
+            if !guarded(|| listener(&event)) {
+                guarded(|| tracing::error!(node = &*self.node, "an event listener panicked"));
             }
         }
     }
+}
+
+/// Calls code of others; whether it ended without a panic.
+fn guarded(call: impl FnOnce()) -> bool {
+    // An unknown payload is not dropped: that could panic again.
+    catch_unwind(AssertUnwindSafe(call)).map_err(std::mem::forget).is_ok()
 }
 
 impl fmt::Debug for Events {
