@@ -87,6 +87,8 @@ pub enum Event {
         drained: usize,
         /// Rows put back.
         released: usize,
+        /// Outcomes that could not be written in time. Their leases run out, and the tasks run again elsewhere.
+        unwritten: usize,
     },
 }
 
@@ -196,7 +198,18 @@ impl Event {
                     "outcome cannot be written: the attempt counts as failed, or the rescue will take the task"
                 );
             }
-            Event::Stopped { drained, released } => tracing::info!(node, drained, released, "outbox stopped"),
+            Event::Stopped { drained, released, unwritten: 0 } => {
+                tracing::info!(node, drained, released, "outbox stopped");
+            }
+            Event::Stopped { drained, released, unwritten } => {
+                tracing::error!(
+                    node,
+                    drained,
+                    released,
+                    unwritten,
+                    "outbox stopped with outcomes it could not write: those tasks run again when their leases have run out"
+                );
+            }
         }
     }
 }

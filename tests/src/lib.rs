@@ -20,6 +20,7 @@ mod memory_row;
 pub mod memory_store;
 pub mod model;
 pub mod recorder;
+pub mod refusals;
 pub mod scene;
 pub mod seed;
 pub mod stage;
