@@ -67,7 +67,8 @@ fn reach(point: Point) -> Result<(), TaskError> {
     fault::reached(point).map_err(TaskError::new)
 }
 
-fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
+/// A panic as an error.
+pub(crate) fn panicked(payload: Box<dyn Any + Send>) -> TaskError {
     let text =
         payload.downcast_ref::<&str>().map(ToString::to_string).or_else(|| payload.downcast_ref::<String>().cloned());
     match text {

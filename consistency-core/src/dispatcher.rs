@@ -26,6 +26,7 @@ const UNKNOWN_NAMES_EVERY: Duration = Duration::from_secs(60);
 const UNKNOWN_NAMES_MAX: usize = 10;
 /// What it does, for people.
 const LOOK: &str = "look for due tasks";
+const RESCUE: &str = "take back rows whose lease has ended";
 
 /// The polling thread's work.
 pub(crate) struct Dispatcher {
@@ -65,7 +66,7 @@ impl Dispatcher {
         let mut trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
         while !self.stopping.load(Ordering::Acquire) {
             self.clock.observe();
-            let wait = match self.round(&names, &mut pace) {
+            let wait = match self.executor.guarded(|| self.round(&names, &mut pace)) {
                 Ok(round) => {
                     trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
                     if round.looked {
@@ -89,20 +90,16 @@ impl Dispatcher {
         }
     }
 
-    /// Takes rows back whose lease has ended; whether there were any.
-    fn rescue(&self, pace: &mut Pace) -> Result<bool, StoreError> {
-        self.try_to_rescue(pace).or_else(|error| self.pass_over(error, pace))
-    }
-
-    /// A rescue the database refuses for good must not keep due rows from being claimed.
-    fn pass_over(&self, error: StoreError, pace: &mut Pace) -> Result<bool, StoreError> {
-        if error.is_transient() {
-            return Err(error);
-        }
-        pace.leases_seen(Instant::now());
-        let doing = "take back rows whose lease has ended";
-        self.executor.events.emit(Event::StoreTrouble { doing, error: error.to_string() });
-        Ok(false)
+    /// Takes rows back whose lease has ended; whether there were any. A rescue that fails must not keep due rows from being
+    /// claimed.
+    fn rescue(&self, pace: &mut Pace) -> bool {
+        let may_rescue = pace.may_rescue(Instant::now());
+        may_rescue
+            && self.try_to_rescue(pace).unwrap_or_else(|error| {
+                pace.rescue_failed(Instant::now());
+                self.executor.met_trouble(RESCUE, &error);
+                false
+            })
     }
 
     fn try_to_rescue(&self, pace: &mut Pace) -> Result<bool, StoreError> {
@@ -131,6 +128,7 @@ impl Dispatcher {
             }
         }
         pace.leases_seen(Instant::now());
+        self.executor.is_well(RESCUE);
         Ok(found)
     }
 
@@ -140,12 +138,15 @@ impl Dispatcher {
         let mut outlook = self.executor.store.look(&queues)?;
         pace.leases_seen(Instant::now());
         if outlook.lease_ends_in.is_some_and(|end| end.is_zero()) {
-            if self.rescue(pace)? {
+            if self.rescue(pace) {
                 pace.announced();
                 outlook = self.executor.store.look(&queues)?;
             }
             // What is still there is locked by somebody: no reason to look again at once.
             outlook.lease_ends_in = outlook.lease_ends_in.filter(|end| !end.is_zero());
+        } else {
+            // Should the last rescue have failed: others have taken the rows back.
+            self.executor.is_well(RESCUE);
         }
         Ok(outlook)
     }
@@ -157,7 +158,7 @@ impl Dispatcher {
         let all = || self.lanes.iter().chain(&self.serial_lanes);
         if self.executor.settler.waiting() > UNSETTLED_MAX || all().all(|lane| lane.room() == 0) {
             if pace.rescue_is_due(Instant::now()) {
-                self.rescue(pace)?;
+                self.rescue(pace);
             }
             // Whether the table holds more is not known; a freed slot shall wake us to see.
             all().for_each(|lane| lane.set_backlog(true));
@@ -217,9 +218,9 @@ impl Dispatcher {
             let claim = || self.executor.store.claim(&request);
             let claimed = fault::around(Point::BeforeClaim, claim, Point::AfterClaim)?;
             round.claimed |= !claimed.is_empty();
-            if claimed.len() == limit {
+            let is_full = claimed.len() == limit;
+            if is_full {
                 left_behind = true;
-                round.again |= lane.room() > 0;
             } else if claimed.is_empty() {
                 round.passed_over = true;
             } else {
@@ -230,7 +231,15 @@ impl Dispatcher {
                 self.executor.ledger.hold(task.lease, Arc::clone(&lease));
                 lane.offer(Held { task, lease });
             }
+            if self.stopping.load(Ordering::Acquire) {
+                // The stop may have put back what waited before these came.
+                lane.close().iter().for_each(|held| self.executor.release(&held.task, "the runtime stops"));
+            }
             self.start_waiting();
+            if is_full {
+                // More of this priority may wait: room that comes free meanwhile is not for a worse one.
+                break;
+            }
         }
         lane.set_backlog(left_behind);
         round.again |= left_behind && lane.room() > 0;
@@ -247,7 +256,7 @@ impl Dispatcher {
     }
 
     fn report_unknown(&self, names: &[String]) {
-        match self.executor.store.unknown_names(&self.queues(), names, UNKNOWN_NAMES_MAX) {
+        match self.executor.guarded(|| self.executor.store.unknown_names(&self.queues(), names, UNKNOWN_NAMES_MAX)) {
             Ok(unknown) if unknown.is_empty() => {}
             Ok(mut unknown) => {
                 unknown.sort();

@@ -1,6 +1,7 @@
 //! Everything the runtime reports, in one catalogue: each event, its fields, and the log line it becomes.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +87,8 @@ pub enum Event {
         drained: usize,
         /// Rows put back.
         released: usize,
+        /// Outcomes that could not be written in time. Their leases run out, and the tasks run again elsewhere.
+        unwritten: usize,
     },
 }
 
@@ -195,7 +198,18 @@ impl Event {
                     "outcome cannot be written: the attempt counts as failed, or the rescue will take the task"
                 );
             }
-            Event::Stopped { drained, released } => tracing::info!(node, drained, released, "outbox stopped"),
+            Event::Stopped { drained, released, unwritten: 0 } => {
+                tracing::info!(node, drained, released, "outbox stopped");
+            }
+            Event::Stopped { drained, released, unwritten } => {
+                tracing::error!(
+                    node,
+                    drained,
+                    released,
+                    unwritten,
+                    "outbox stopped with outcomes it could not write: those tasks run again when their leases have run out"
+                );
+            }
         }
     }
 }
@@ -216,16 +230,21 @@ impl Events {
         Self { node: Arc::from(node), listeners: Arc::new(listeners) }
     }
 
-    /// Reports an event. A listener that panics changes nothing but a line in the log.
+    /// Reports an event. A listener that panics changes nothing but a line in the log, and a log that panics changes nothing.
     pub fn emit(&self, event: Event) {
-        event.log(&self.node);
+        guarded(|| event.log(&self.node));
         for listener in self.listeners.iter() {
-            let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| listener(&event)));
-            if called.is_err() {
-                tracing::error!(node = &*self.node, "an event listener panicked");
+            if !guarded(|| listener(&event)) {
+                guarded(|| tracing::error!(node = &*self.node, "an event listener panicked"));
             }
         }
     }
+}
+
+/// Calls code of others; whether it ended without a panic.
+fn guarded(call: impl FnOnce()) -> bool {
+    // An unknown payload is not dropped: that could panic again.
+    catch_unwind(AssertUnwindSafe(call)).map_err(std::mem::forget).is_ok()
 }
 
 impl fmt::Debug for Events {

@@ -240,9 +240,12 @@ impl Executor {
             self.leave_body(started);
             Box::pin(std::future::ready(outcome))
         });
-        let outcome = transact.transact(&started.running.task, &mut body).now_or_never();
-        let unready = || TransactionOutcome::NotStarted(StoreError::Fatal("a blocking connection had to wait".into()));
-        self.conclude_transaction(started, outcome.unwrap_or_else(unready), slot);
+        // The body's panics are caught already; a pool or driver may panic too.
+        let outcome = self.guarded(|| {
+            let outcome = transact.transact(&started.running.task, &mut body).now_or_never();
+            outcome.ok_or_else(|| StoreError::Fatal("a blocking connection had to wait".into()))
+        });
+        self.conclude_transaction(started, outcome.unwrap_or_else(TransactionOutcome::NotStarted), slot);
     }
 
     /// Runs a transactional task in a transaction that `transact` opens on the caller's blocking connection.

@@ -2,10 +2,12 @@
 //! listen.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::caught::panicked;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::executor::Executor;
@@ -52,6 +54,12 @@ impl Executor {
     pub(crate) fn met_trouble(&self, doing: &'static str, error: &StoreError) {
         self.health.failed(doing, &error.to_string());
         self.events.emit(Event::StoreTrouble { doing, error: error.to_string() });
+    }
+
+    /// Does one round of a thread's work. A panic in it, of a driver say, is an error of the round: the thread must go on.
+    pub(crate) fn guarded<T>(&self, round: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let caught = catch_unwind(AssertUnwindSafe(round));
+        caught.unwrap_or_else(|payload| Err(StoreError::Fatal(panicked(payload).text().into())))
     }
 
     /// Says that the store can be used for this.

@@ -68,17 +68,27 @@ impl Heartbeat {
         let beat = self.executor.settings.heartbeat;
         let mut next_beat = Instant::now() + beat;
         while !self.stopped.load(Ordering::Acquire) {
-            let now = Instant::now();
-            let (overdue, next_limit) = self.executor.ledger.overdue(now);
-            for running in overdue {
-                self.end_at_limit(&running);
-            }
-            if now >= next_beat {
-                next_beat = if self.executor.renew_leases() { now + beat } else { now + RETRY_AFTER.min(beat) };
-            }
-            let until = next_limit.map_or(next_beat, |limit| limit.min(next_beat));
+            let round = self.executor.guarded(|| Ok(self.round(&mut next_beat, beat)));
+            let until = round.unwrap_or_else(|error| {
+                self.executor.met_trouble(RENEW, &error);
+                next_beat = Instant::now() + RETRY_AFTER.min(beat);
+                next_beat
+            });
             self.executor.watchdog.wait(until.saturating_duration_since(Instant::now()));
         }
+    }
+
+    /// Ends what is over its time and beats, if it is time to; until when there is nothing more to do.
+    fn round(&self, next_beat: &mut Instant, beat: Duration) -> Instant {
+        let now = Instant::now();
+        let (overdue, next_limit) = self.executor.ledger.overdue(now);
+        for running in overdue {
+            self.end_at_limit(&running);
+        }
+        if now >= *next_beat {
+            *next_beat = if self.executor.renew_leases() { now + beat } else { now + RETRY_AFTER.min(beat) };
+        }
+        next_limit.map_or(*next_beat, |limit| limit.min(*next_beat))
     }
 
     /// Settles an attempt at its time limit: an `async` body is dropped at its next await, a blocking one goes on in a

@@ -43,6 +43,7 @@ pub mod store;
 pub mod task;
 pub mod transaction_probe;
 pub mod when_dead;
+mod writer;
 
 /// What generated code reaches; not covered by semantic versioning.
 #[doc(hidden)]

@@ -32,13 +32,21 @@ pub(crate) struct Pace {
     /// The next look has a reason of its own, so what it finds says nothing of other processes.
     announced: bool,
     leases_seen: Option<Instant>,
+    rescue_failed: Option<Instant>,
 }
 
 impl Pace {
     /// The pace of a node that has not looked yet.
     pub(crate) fn new(poll_interval: Duration, lease: Duration) -> Self {
         let rescue_interval = (lease / RESCUES_PER_LEASE).min(poll_interval.saturating_mul(RESCUE_POLLS));
-        Self { poll_interval, rescue_interval, wait: poll_interval, announced: false, leases_seen: None }
+        Self {
+            poll_interval,
+            rescue_interval,
+            wait: poll_interval,
+            announced: false,
+            leases_seen: None,
+            rescue_failed: None,
+        }
     }
 
     /// The next look's rows are known of: somebody woke us, the last look left them behind, or a rescue took them back.
@@ -76,6 +84,16 @@ impl Pace {
         self.leases_seen.is_none_or(|seen| now.saturating_duration_since(seen) >= self.rescue_interval)
     }
 
+    /// Whether a rescue may be tried: the last one has not just failed. Claims need not wait for one that will fail again.
+    pub(crate) fn may_rescue(&self, now: Instant) -> bool {
+        self.rescue_failed.is_none_or(|failed| now.saturating_duration_since(failed) >= self.poll_interval)
+    }
+
+    /// Notes that a rescue has failed.
+    pub(crate) fn rescue_failed(&mut self, now: Instant) {
+        self.rescue_failed = Some(now);
+    }
+
     /// Notes that a look or a rescue has seen which leases have ended.
     pub(crate) fn leases_seen(&mut self, now: Instant) {
         self.leases_seen = Some(now);
@@ -109,6 +127,14 @@ mod tests {
     #[test]
     fn an_idle_node_looks_once_per_poll_interval_from_the_start() {
         assert_eq!(waits(&mut Pace::new(SECOND, LEASE), [false; 4]), [1000; 4]);
+    }
+
+    #[test]
+    fn after_a_failed_rescue_none_is_tried_for_a_poll_interval() {
+        let (mut pace, now) = (Pace::new(SECOND, LEASE), Instant::now());
+        assert!(pace.may_rescue(now));
+        pace.rescue_failed(now);
+        assert_eq!([SECOND / 2, SECOND].map(|passed| pace.may_rescue(now + passed)), [false, true]);
     }
 
     #[test]

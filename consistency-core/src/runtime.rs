@@ -30,6 +30,8 @@ use crate::task::RunOn;
 
 /// How often a shutdown looks whether the last attempt has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
+/// How often a thread that makes progress is given its time anew.
+const PATIENCES: u32 = 5;
 
 /// What a runtime is made of.
 pub struct Parts {
@@ -74,7 +76,6 @@ pub struct Runtime {
     pub(crate) announce: Option<Announce>,
     pub(crate) stopping: Arc<AtomicBool>,
     settled: Arc<AtomicBool>,
-    give_up: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -129,7 +130,6 @@ impl Runtime {
             announce,
             stopping,
             settled: Arc::new(AtomicBool::new(false)),
-            give_up: Arc::new(AtomicBool::new(false)),
             threads: Mutex::new(Vec::new()),
         });
         runtime.start_threads(abandoned)?;
@@ -144,13 +144,8 @@ impl Runtime {
             threads.push(std::thread::Builder::new().name(format!("consistency-{name}")).spawn(body)?);
             Ok(())
         };
-        let (executor, give_up) = (Arc::clone(&self.executor), Arc::clone(&self.give_up));
-        spawn(
-            "settle",
-            Box::new(move || {
-                executor.settler.run(&executor, &|| give_up.load(Ordering::Acquire));
-            }),
-        )?;
+        let executor = Arc::clone(&self.executor);
+        spawn("settle", Box::new(move || executor.settler.run(&executor)))?;
         let heartbeat =
             Heartbeat { executor: Arc::clone(&self.executor), abandoned, stopped: Arc::clone(&self.settled) };
         spawn("heartbeat", Box::new(move || heartbeat.run()))?;
@@ -211,7 +206,8 @@ impl Runtime {
     }
 
     /// Stops: claims nothing more, puts back what waits, gives running attempts the grace, puts back the rest without an
-    /// attempt, writes every outcome. A second call returns at once.
+    /// attempt, writes every outcome. Each thread then has the time of one operation for its end, the settling one as long as it
+    /// makes progress (up to a bound); [`Event::Stopped`] says what is left unwritten. A second call returns at once.
     pub fn shutdown(&self) {
         let threads = std::mem::take(&mut *self.threads.lock());
         if threads.is_empty() {
@@ -244,12 +240,13 @@ impl Runtime {
                 released += 1;
             }
         }
-        self.finish(threads);
+        released += self.finish(threads);
+        let unwritten = self.executor.settler.waiting();
         // What was put back is due: others need not wait for their next look.
         if let Some(announce) = &self.announce {
             announce();
         }
-        self.executor.events.emit(Event::Stopped { drained, released });
+        self.executor.events.emit(Event::Stopped { drained, released, unwritten });
     }
 
     fn release_waiting(&self) -> usize {
@@ -260,30 +257,25 @@ impl Runtime {
         waiting.len()
     }
 
-    /// Ends the threads: the dispatcher first, then the settler with all outcomes written, the heartbeat last.
-    fn finish(&self, mut threads: Vec<JoinHandle<()>>) {
-        let patience = Instant::now() + self.executor.settings.busy_wait;
-        let mut join = |name: &str| {
-            while let Some(at) = threads.iter().position(|thread| thread.thread().name() == Some(name)) {
-                let thread = threads.swap_remove(at);
-                while !thread.is_finished() && Instant::now() < patience {
-                    std::thread::sleep(DRAIN_LOOK);
-                }
-                if thread.is_finished() && thread.join().is_err() {
-                    tracing::error!(name, "a thread of the outbox panicked");
-                }
-            }
-        };
-        join("consistency-dispatch");
-        self.release_waiting();
-        self.executor.settler.close();
-        join("consistency-settle");
-        self.give_up.store(true, Ordering::Release);
+    /// Ends the threads: the dispatcher first, then the settler with all outcomes written, the heartbeat last: it keeps the leases
+    /// of what is still to be written. How many rows were put back.
+    fn finish(&self, mut threads: Vec<JoinHandle<()>>) -> usize {
+        let (settings, settler) = (&self.executor.settings, &self.executor.settler);
+        // One operation, which may exceed its limit by a quarter.
+        let patience = settings.busy_wait.max(settings.store_timeout) * 5 / 4;
+        let unwritten = || settler.waiting();
+        join(&mut threads, "consistency-dispatch", patience, &unwritten);
+        let released = self.release_waiting();
+        settler.close();
+        join(&mut threads, "consistency-settle", patience, &unwritten);
+        settler.give_up();
+        join(&mut threads, "consistency-settle", patience, &unwritten);
         self.settled.store(true, Ordering::Release);
         self.executor.watchdog.raise();
-        join("consistency-heartbeat");
+        join(&mut threads, "consistency-heartbeat", patience, &unwritten);
         // A body on the scheduling thread that outlives the grace was put back; its thread ends with it.
         self.executor.bodies.close_and_wait();
+        released
     }
 
     /// Asks the node to stop without waiting: for handles dropped without a shutdown.
@@ -297,6 +289,26 @@ impl Runtime {
         if spawned.is_err() {
             tracing::error!("no thread to stop the outbox in; its leases run out instead");
         }
+    }
+}
+
+/// Waits for the end of a thread for `patience`, and anew whenever less is left to do, but not for ever.
+fn join(threads: &mut Vec<JoinHandle<()>>, name: &str, patience: Duration, left: &dyn Fn() -> usize) {
+    let Some(at) = threads.iter().position(|thread| thread.thread().name() == Some(name)) else { return };
+    let thread = threads.swap_remove(at);
+    let last = Instant::now() + patience * PATIENCES;
+    let (mut until, mut least) = (Instant::now() + patience, left());
+    while !thread.is_finished() && Instant::now() < until.min(last) {
+        std::thread::sleep(DRAIN_LOOK);
+        if left() < least {
+            (until, least) = (Instant::now() + patience, left());
+        }
+    }
+    if !thread.is_finished() {
+        tracing::warn!(name, "a thread of the outbox has not ended in time");
+        threads.push(thread);
+    } else if thread.join().is_err() {
+        tracing::error!(name, "a thread of the outbox panicked");
     }
 }
 

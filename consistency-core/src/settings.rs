@@ -27,7 +27,7 @@ pub struct Settings {
     /// latest a lease and a `poll_interval` after its last heartbeat. Shorter leases are lost to a busy or paused machine,
     /// and a task whose lease is lost may run twice.
     pub lease: Duration,
-    /// Time between renewals. Default 3 s; at most half of `lease`, so that one may fail.
+    /// Time between renewals. Default 3 s; at most half of `lease`, so that one may fail: it is tried again after 200 ms.
     pub heartbeat: Duration,
     /// Time limit of an attempt whose task has no `timeout`. Default 15 min. Independent of `lease`: heartbeats keep the
     /// lease of a long attempt.
@@ -38,13 +38,15 @@ pub struct Settings {
     pub claim_batch: usize,
     /// Most rows one settlement writes. Default 1000.
     pub settle_batch: usize,
-    /// How long a settlement waits for company. Default 1 ms.
+    /// How long a settlement waits for company. Default 1 ms; at most a day.
     pub settle_linger: Duration,
     /// Most bytes of stored arguments. Default 1 MiB.
     pub max_argument_bytes: usize,
     /// Most bytes of stored error text; longer ones are cut. Default 16 KiB.
     pub max_error_bytes: usize,
-    /// How long to wait for a locked SQLite file or a free connection. Default 10 s.
+    /// How long to wait for a locked SQLite file or a free connection. Default 10 s; at most a day. A caller whose task runs on
+    /// his thread (`run_on = caller`) waits as long for its outcome to be written, and a shutdown, once the grace is over, for
+    /// each of the runtime's threads: or for `store_timeout`, if that is longer, and a quarter more.
     pub busy_wait: Duration,
     /// Longest time for one operation of the runtime on its database (a claim, a settlement, a renewal, a look, a question), and
     /// for connecting to it. Default 10 s, as `lease`: what has not been answered for so long is of no use any more, and a
@@ -54,7 +56,7 @@ pub struct Settings {
     /// connection costs no lease. It also limits BEGIN, and what follows the body, of a `#[tx]` task; the body has its own time
     /// limit. Not for SQLite, where `busy_wait` says how long a locked file is waited for.
     pub store_timeout: Duration,
-    /// How long a shutdown waits for running attempts before it puts them back. Default 10 s.
+    /// How long a shutdown waits for running attempts before it puts them back. Default 10 s; at most a year.
     pub shutdown_grace: Duration,
     /// Blocking bodies past their time limit whose threads may go on in the background. Default 16; beyond it such a body
     /// keeps its slot.
@@ -94,6 +96,7 @@ impl Default for Settings {
 
 /// The longest node name, in characters; with its random part it must fit `lease_owner`.
 const NODE_MAX: usize = 80;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const YEAR: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 impl Settings {
@@ -124,6 +127,15 @@ impl Settings {
             if value < Duration::from_millis(1) || value > YEAR {
                 refuse(setting, format!("{value:?} is out of range; 1 ms to one year"));
             }
+        }
+        if self.busy_wait > DAY {
+            refuse("busy_wait", format!("{:?} is out of range; at most one day", self.busy_wait));
+        }
+        if self.shutdown_grace > YEAR {
+            refuse("shutdown_grace", format!("{:?} is out of range; at most one year", self.shutdown_grace));
+        }
+        if self.settle_linger > DAY {
+            refuse("settle_linger", format!("{:?} is out of range; at most one day", self.settle_linger));
         }
         if self.heartbeat > self.lease / 2 {
             refuse(
@@ -188,6 +200,9 @@ mod tests {
             heartbeat: Duration::from_secs(9),
             poll_interval: Duration::ZERO,
             store_timeout: Duration::ZERO,
+            busy_wait: Duration::MAX,
+            shutdown_grace: Duration::MAX,
+            settle_linger: Duration::MAX,
             queues: BTreeMap::from([("mail".to_owned(), 0)]),
             queues_elsewhere: BTreeSet::from(["mail".to_owned()]),
             ..Settings::default()
@@ -203,7 +218,18 @@ mod tests {
             .collect();
         assert_eq!(
             named,
-            ["concurrency", "crash_budget", "poll_interval", "store_timeout", "heartbeat", "queue", "queue_elsewhere"]
+            [
+                "concurrency",
+                "crash_budget",
+                "poll_interval",
+                "store_timeout",
+                "busy_wait",
+                "shutdown_grace",
+                "settle_linger",
+                "heartbeat",
+                "queue",
+                "queue_elsewhere"
+            ]
         );
     }
 }

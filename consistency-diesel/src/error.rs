@@ -89,7 +89,7 @@ pub(crate) fn store_error(error: Error) -> StoreError {
 const LOCKED: [&str; 2] = ["lock wait timeout", "lock timeout"];
 
 /// Parts of messages that mean a passing fault. Diesel tells most of these apart by message only.
-const TRANSIENT: [&str; 23] = [
+const TRANSIENT: [&str; 29] = [
     "database is locked",
     "database table is locked",
     "deadlock",
@@ -102,6 +102,14 @@ const TRANSIENT: [&str; 23] = [
     "remaining connection slots",
     "the database system is",
     "statement timeout",
+    "canceling statement due to user request",
+    // PostgreSQL's, also "out of memory for query result", and those of MySQL and SQLite.
+    "out of memory",
+    "out of shared memory",
+    "locking protocol",
+    // MySQL 1412 and 1615.
+    "table definition has changed, please retry",
+    "prepared statement needs to be re-prepared",
     "read-only",
     "read only",
     "readonly",

@@ -59,6 +59,12 @@ impl<R: Connections> DieselStore<R> {
         Waiting::begin(what, self.limit)
     }
 
+    /// For what is written row by row.
+    fn waiting_for_rows(&self, what: &'static str, rows: usize) -> Waiting {
+        let times = 1 + u32::try_from(rows / STATEMENTS_IN_TIME).unwrap_or(u32::MAX - 1);
+        Waiting::begin(what, self.limit.saturating_mul(times))
+    }
+
     /// For what is of no use once half a lease is over.
     fn waiting_within(&self, lease: Duration, what: &'static str) -> Waiting {
         Waiting::begin(what, self.limit.min((lease / 2).max(LEASE_WORK_AT_LEAST)))
@@ -110,10 +116,8 @@ impl<R: Connections> Store for DieselStore<R> {
 
     fn insert(&self, rows: &[NewTask], node: &str, lease: Duration) -> Result<Vec<Receipt>, StoreError> {
         let (rows, node) = (rows.to_vec(), node.to_owned());
-        // Row by row.
-        let limit =
-            self.limit.saturating_mul(1 + u32::try_from(rows.len() / STATEMENTS_IN_TIME).unwrap_or(u32::MAX - 1));
-        self.write(Waiting::begin("an insert", limit), async move |conn| {
+        let waiting = self.waiting_for_rows("an insert", rows.len());
+        self.write(waiting, async move |conn| {
             let lessor = Lessor { node: &node, lease, guarded: false };
             operations::open_transaction(conn).await?;
             let inserted = insert_each(conn, &rows, lessor).await;
@@ -145,8 +149,9 @@ impl<R: Connections> Store for DieselStore<R> {
         let mut answers = HashMap::with_capacity(settlements.len());
         for part in parts.map(<[Settlement]>::to_vec) {
             let leases: Vec<LeaseId> = part.iter().map(|settlement| settlement.lease).collect();
-            let settled =
-                self.write(self.waiting("a settlement"), async move |conn| operations::settle(conn, &part).await)?;
+            let rows = part.iter().map(|settlement| settlement.follow_ups.len()).sum();
+            let waiting = self.waiting_for_rows("a settlement", rows);
+            let settled = self.write(waiting, async move |conn| operations::settle(conn, &part).await)?;
             answers.extend(leases.into_iter().zip(settled));
         }
         Ok(settlements

@@ -21,6 +21,7 @@ pub mod memory_store;
 pub mod missing;
 pub mod model;
 pub mod recorder;
+pub mod refusals;
 pub mod scene;
 pub mod seed;
 pub mod stage;

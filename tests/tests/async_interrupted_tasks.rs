@@ -200,7 +200,7 @@ for_each_async_database! {
         signals.begun.wait_for(1).await;
         stage.outbox.shutdown().await;
         assert_eq!((stage.names(), database.row(&task_id).state()), (vec!["obedient".to_owned()], State::Succeeded));
-        assert!(matches!(stage.recorder.events().last(), Some(Event::Stopped { drained: 1, released: 0 })));
+        assert!(matches!(stage.recorder.events().last(), Some(Event::Stopped { drained: 1, released: 0, unwritten: 0 })));
     }
 
     async fn one_that_gives_way_to_a_shutdown_leaves_nothing_and_costs_nothing(database: &Database) {
@@ -230,7 +230,7 @@ for_each_async_database! {
         assert_eq!(database.count("consistency_task", "state = 0 AND execute_times = 0 AND lost_times = 0"), 2);
         let last = stage.recorder.events().pop();
         // The one that waited may have gone of itself when the other's connection came free.
-        assert!(matches!(last, Some(Event::Stopped { drained: 0, released: 1 | 2 })), "{last:?}");
+        assert!(matches!(last, Some(Event::Stopped { drained: 0, released: 1 | 2, unwritten: 0 })), "{last:?}");
 
         signals.go.raise();
         let recorder = Recorder::new();

@@ -15,6 +15,7 @@ use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
 use consistency_tests::recorder::{Recorder, wait_until};
+use consistency_tests::refusals::{allow_updates, refuse_updates};
 use consistency_tests::scene::{Probe, end_leases, store, store_all};
 use diesel::Connection;
 use parking_lot::{Mutex, MutexGuard};
@@ -84,34 +85,6 @@ fn troubles(recorder: &Recorder, wanted: &str) -> usize {
     recorder.events().iter().filter(is_it).count()
 }
 
-/// Has the database refuse every update of a row that meets `condition` (on `OLD` and `NEW`).
-fn refuse_updates(database: &Database, condition: &str) {
-    match database.backend() {
-        Backend::Sqlite => database.execute(&format!(
-            "CREATE TRIGGER refusal BEFORE UPDATE ON consistency_task WHEN {condition} \
-             BEGIN SELECT RAISE(ABORT, 'refused by the house'); END"
-        )),
-        Backend::Postgres => {
-            database.execute(
-                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
-                 $$ BEGIN RAISE EXCEPTION 'refused by the house'; END $$",
-            );
-            database.execute(&format!(
-                "CREATE TRIGGER refusal BEFORE UPDATE ON consistency_task FOR EACH ROW WHEN ({condition}) EXECUTE FUNCTION refuse()"
-            ));
-        }
-        Backend::Mysql => database.execute(&format!(
-            "CREATE TRIGGER refusal BEFORE UPDATE ON consistency_task FOR EACH ROW IF {condition} THEN \
-             SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'refused by the house'; END IF"
-        )),
-    }
-}
-
-fn allow_updates(database: &Database) {
-    let table = if database.backend() == Backend::Postgres { " ON consistency_task" } else { "" };
-    database.execute(&format!("DROP TRIGGER refusal{table}"));
-}
-
 for_each_database! {
     fn a_settlement_that_fails_is_written_at_the_next_try(database: &Database) {
         let _turn = turn();
@@ -150,7 +123,7 @@ for_each_database! {
         probe.wait_for("begun", 1);
         set(|faults| faults.cut_off_more = true);
         probe.go.raise();
-        for doing in ["settle", "renew leases", "look for due tasks"] {
+        for doing in ["settle", "renew leases", "take back rows whose lease has ended"] {
             recorder.wait_for(doing, |events| events.iter().any(|event| matches!(
                 event, Event::StoreTrouble { doing: tried, .. } if *tried == doing
             )));
@@ -175,7 +148,7 @@ for_each_database! {
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = database.outbox().only([quick::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = outbox.settle_linger(Duration::from_millis(100)).start_blocking().unwrap();
-        refuse_updates(database, "NEW.state = 2 AND NEW.task_id = 'refused'");
+        refuse_updates(database, "NEW.state = 2 AND NEW.task_id = 'refused'", "refused by the house");
         let calls = (1..100).map(quick).chain([quick(0).key("refused")]);
         store_all::<Conn>(database, &outbox, calls);
         recorder.wait_for_count(99, State::Succeeded);
@@ -197,7 +170,7 @@ for_each_database! {
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = database.outbox().only([quick::NAME, long::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = outbox.lease(Duration::from_secs(2)).heartbeat(Duration::from_millis(300)).start_blocking().unwrap();
-        refuse_updates(database, "OLD.state = 1 AND NEW.state <> 1 AND NEW.task_id = 'stubborn'");
+        refuse_updates(database, "OLD.state = 1 AND NEW.state <> 1 AND NEW.task_id = 'stubborn'", "refused by the house");
         let lost = store::<Conn>(database, &outbox, long());
         probe.wait_for("begun", 1);
         store::<Conn>(database, &outbox, quick(0).key("stubborn"));

@@ -61,7 +61,7 @@ const SHORT_GRACE: Duration = Duration::from_millis(100);
 /// The counts of the last event.
 fn stopped(recorder: &Recorder) -> (usize, usize) {
     match recorder.events().last() {
-        Some(Event::Stopped { drained, released }) => (*drained, *released),
+        Some(Event::Stopped { drained, released, unwritten: 0 }) => (*drained, *released),
         other => panic!("the last event is {other:?}"),
     }
 }

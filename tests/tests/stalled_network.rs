@@ -202,7 +202,8 @@ for_each_database! {
         proxy.stall_somebody();
         let begun = Instant::now();
         outbox.shutdown_blocking();
-        assert!(begun.elapsed() < grace + patience + MARGIN, "{:?}", begun.elapsed());
+        // Each of three threads has its patience, and a quarter more.
+        assert!(begun.elapsed() < grace + patience * 15 / 4 + MARGIN, "{:?}", begun.elapsed());
         probe.go.raise();
         assert_eq!(database.row(&task_id).state(), State::Running, "its lease runs out");
     }
