@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::dispatch::HandOff;
 use crate::error::StoreError;
 use crate::event::Event;
@@ -110,7 +110,10 @@ impl Dispatcher {
         if !self.clock.is_steady() {
             return Ok(false);
         }
-        self.executor.renew_overdue_leases();
+        if !self.executor.renew_overdue_leases() {
+            // Rows this node runs may seem abandoned. Another node may take back what is, or this one at its next look.
+            return Ok(false);
+        }
         let mut found = false;
         loop {
             let rescue = || self.executor.store.rescue(settings.crash_budget, RESCUE_BATCH);
@@ -213,7 +216,7 @@ impl Dispatcher {
                 limit,
                 share,
             };
-            let sent = Instant::now();
+            let sent = Moment::now();
             let claim = || self.executor.store.claim(&request);
             let claimed = fault::around(Point::BeforeClaim, claim, Point::AfterClaim)?;
             round.claimed |= !claimed.is_empty();

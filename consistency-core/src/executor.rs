@@ -68,8 +68,6 @@ pub struct Executor {
     pub(crate) passed_over: AtomicBool,
     /// When such rows last woke the dispatcher.
     pub(crate) passed_over_woke: Mutex<Instant>,
-    /// When every lease was last renewed.
-    pub(crate) renewed: Mutex<Instant>,
     /// What of the runtime's own work fails.
     pub(crate) health: Health,
 }

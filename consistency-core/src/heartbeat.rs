@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clock::Moment;
 use crate::concluding::info;
 use crate::context::CancelReason;
 use crate::error::TaskError;
@@ -31,10 +32,9 @@ pub(crate) struct Heartbeat {
 impl Executor {
     /// Renews every lease in the ledger; whether all were extended.
     pub(crate) fn renew_leases(&self) -> bool {
-        let begun = Instant::now();
         let mut all = true;
         for part in self.ledger.leases().chunks(RENEW_BATCH) {
-            let sent = Instant::now();
+            let sent = Moment::now();
             let renew = || self.store.renew(part, self.settings.lease);
             match fault::around(Point::BeforeHeartbeat, renew, Point::AfterHeartbeat) {
                 Ok(renewed) => {
@@ -48,17 +48,13 @@ impl Executor {
             }
         }
         self.is_well(RENEW);
-        *self.renewed.lock() = begun;
         all
     }
 
-    /// Renews before a rescue whatever a heartbeat should have renewed by now: when both waited for the same lock, this node
-    /// must not take back the rows it is running.
-    pub(crate) fn renew_overdue_leases(&self) {
-        let overdue = self.renewed.lock().elapsed() > self.settings.heartbeat;
-        if overdue && !self.ledger.is_empty() {
-            self.renew_leases();
-        }
+    /// Renews before a rescue, should a heartbeat have left out any lease; whether a rescue may follow. A lease that could not
+    /// be renewed may be over, and this node must not take back the rows it is running.
+    pub(crate) fn renew_overdue_leases(&self) -> bool {
+        !self.ledger.any_older_than(self.settings.heartbeat) || self.renew_leases()
     }
 }
 

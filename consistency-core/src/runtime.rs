@@ -117,7 +117,6 @@ impl Runtime {
             stopping: Arc::clone(&stopping),
             passed_over: AtomicBool::new(false),
             passed_over_woke: Mutex::new(Instant::now()),
-            renewed: Mutex::new(Instant::now()),
             health: Health::default(),
         });
         let runtime = Arc::new_cyclic(|me| Runtime {
