@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
@@ -159,7 +159,7 @@ impl Lane {
     }
 
     fn slot(self: &Arc<Self>) -> Slot {
-        Slot { lane: Arc::clone(self), standing: Arc::new(AtomicU8::new(HELD)) }
+        Slot { lane: Arc::clone(self), standing: Arc::default() }
     }
 
     fn give_back(&self) {
@@ -175,11 +175,12 @@ impl Lane {
     }
 }
 
-/// The right to run one attempt; given back when dropped.
+/// The right to run one attempt at a time; given back when dropped.
 #[derive(Debug)]
 pub struct Slot {
     lane: Arc<Lane>,
-    standing: Arc<AtomicU8>,
+    /// The number of the attempt it is at, or what has become of it.
+    standing: Arc<AtomicU64>,
 }
 
 impl Slot {
@@ -188,14 +189,16 @@ impl Slot {
         &self.lane
     }
 
-    /// What the watchdog needs to give the slot up.
+    /// What the watchdog needs to give the slot up for the attempt it is at.
     pub fn handle(&self) -> SlotHandle {
-        SlotHandle { lane: Arc::clone(&self.lane), standing: Arc::clone(&self.standing) }
+        let attempt = self.standing.load(Ordering::Acquire);
+        SlotHandle { lane: Arc::clone(&self.lane), standing: Arc::clone(&self.standing), attempt }
     }
 
-    /// The next waiting row, to be run in this same slot.
+    /// The next waiting row, to be run in this same slot: the attempt in it has ended, and cannot be given up any more.
     pub fn next(&self) -> Option<Held> {
-        if self.standing.load(Ordering::Acquire) == ABANDONED {
+        let to_next = |attempt| (attempt != ABANDONED).then(|| attempt + 1);
+        if self.standing.fetch_update(Ordering::AcqRel, Ordering::Acquire, to_next).is_err() {
             return None;
         }
         let mut state = self.lane.state.lock();
@@ -219,18 +222,17 @@ impl Drop for Slot {
     }
 }
 
-/// A slot's body runs in it.
-const HELD: u8 = 0;
 /// The slot was given back although its body goes on; the body's end gives nothing back.
-const ABANDONED: u8 = 1;
-/// The body has ended and given its slot back.
-const GIVEN_BACK: u8 = 2;
+const ABANDONED: u64 = u64::MAX;
+/// The last body has ended and given its slot back.
+const GIVEN_BACK: u64 = u64::MAX - 1;
 
-/// The watchdog's hold on a slot.
+/// The watchdog's hold on a slot during one attempt.
 #[derive(Debug, Clone)]
 pub struct SlotHandle {
     lane: Arc<Lane>,
-    standing: Arc<AtomicU8>,
+    standing: Arc<AtomicU64>,
+    attempt: u64,
 }
 
 impl SlotHandle {
@@ -241,12 +243,64 @@ impl SlotHandle {
         if count.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < most).then_some(n + 1)).is_err() {
             return false;
         }
-        // The body may end at this very moment; then its own end has given the slot back.
-        if self.standing.compare_exchange(HELD, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        // The body may have ended meanwhile; then its own end has given the slot back, or the next one runs in it.
+        if self.standing.compare_exchange(self.attempt, ABANDONED, Ordering::AcqRel, Ordering::Acquire).is_err() {
             count.fetch_sub(1, Ordering::AcqRel);
             return false;
         }
         self.lane.give_back();
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Moment;
+    use crate::store::LeaseId;
+
+    const MOST_ABANDONED: usize = 16;
+
+    fn lane(slots: usize) -> (Arc<Lane>, Arc<AtomicUsize>) {
+        let abandoned = Arc::new(AtomicUsize::new(0));
+        (Lane::new("default".to_owned(), slots, 1000, Arc::default(), Arc::clone(&abandoned)), abandoned)
+    }
+
+    fn held(id: i64) -> Held {
+        let task = ClaimedTask {
+            lease: LeaseId { id, version: 1 },
+            task_id: id.to_string(),
+            method_name: "task".to_owned(),
+            task_parameter: "{}".to_owned(),
+            execute_times: 1,
+            charged: true,
+            execute_interval_second: 0,
+            max_execute_times: None,
+            when_dead: None,
+            meta: None,
+            queue: "default".to_owned(),
+            failed_before: false,
+            cancel_requested: false,
+            unreadable: None,
+        };
+        Held { task, lease: Lease::new(Moment::now(), Duration::from_secs(10)) }
+    }
+
+    #[test]
+    fn a_slot_that_already_runs_the_next_attempt_is_not_given_up_for_the_last_one() {
+        let (lane, abandoned) = lane(1);
+        let slot = lane.reserve().unwrap();
+        let first = slot.handle();
+        lane.offer(held(2));
+        assert!(slot.next().is_some());
+        let second = slot.handle();
+        assert!(!first.abandon(MOST_ABANDONED), "its attempt has ended");
+        assert_eq!((lane.reserve().is_some(), abandoned.load(Ordering::Acquire)), (false, 0));
+        assert!(second.abandon(MOST_ABANDONED));
+        assert_eq!(abandoned.load(Ordering::Acquire), 1);
+        lane.offer(held(3));
+        assert!(slot.next().is_none(), "the slot is no longer its own");
+        drop(slot);
+        assert_eq!(abandoned.load(Ordering::Acquire), 0);
     }
 }
