@@ -1,9 +1,10 @@
-//! One queue's slots and its short local line: how many attempts run at a time, and what waits to be next.
+//! One queue's slots and its local line: how many attempts run at a time, and what is claimed ahead to be next. What waits
+//! there too long, behind bodies that keep their slots, is given up for others to run.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -20,7 +21,8 @@ pub struct Held {
     pub lease: Arc<Lease>,
 }
 
-/// How much work is claimed ahead of free slots: what the slots do in this time. Long tasks are so never claimed ahead.
+/// How much work is claimed ahead of free slots: what the slots do in this time, by the mean run time of the last bodies. Where
+/// those were long nothing is claimed ahead; where those to come are, what was is put back ([`Lane::give_up_waiting`]).
 const CLAIM_AHEAD: Duration = Duration::from_millis(20);
 
 /// The slots of one queue.
@@ -39,10 +41,23 @@ pub struct Lane {
 #[derive(Debug)]
 struct State {
     free: usize,
-    waiting: VecDeque<Held>,
+    waiting: VecDeque<Waiting>,
     /// The table holds more than fits here: no hand-off overtakes it, and a freed slot wakes the dispatcher.
     backlog: bool,
     closed: bool,
+}
+
+/// A row in the line.
+#[derive(Debug)]
+struct Waiting {
+    held: Held,
+    since: Instant,
+}
+
+impl State {
+    fn take_next(&mut self) -> Option<Held> {
+        self.waiting.pop_front().map(|waiting| waiting.held)
+    }
 }
 
 impl Lane {
@@ -110,7 +125,7 @@ impl Lane {
 
     /// Puts a row into the line.
     pub fn offer(&self, held: Held) {
-        self.state.lock().waiting.push_back(held);
+        self.state.lock().waiting.push_back(Waiting { held, since: Instant::now() });
         self.waiting_changed.notify_one();
     }
 
@@ -120,7 +135,7 @@ impl Lane {
         if state.free == 0 {
             return None;
         }
-        let held = state.waiting.pop_front()?;
+        let held = state.take_next()?;
         state.free -= 1;
         Some((held, self.slot()))
     }
@@ -133,7 +148,7 @@ impl Lane {
                 return None;
             }
             if state.free > 0
-                && let Some(held) = state.waiting.pop_front()
+                && let Some(held) = state.take_next()
             {
                 state.free -= 1;
                 return Some((held, self.slot()));
@@ -142,12 +157,27 @@ impl Lane {
         }
     }
 
+    /// Empties the line once its first row has waited for `patience`: the bodies in the slots run for longer than the last ones
+    /// did, and another node may have room. Nothing is claimed ahead again until bodies that have ended say that they are short.
+    pub fn give_up_waiting(&self, patience: Duration) -> Vec<Held> {
+        let mut state = self.state.lock();
+        if state.waiting.front().is_none_or(|first| first.since.elapsed() < patience) {
+            return Vec::new();
+        }
+        let none_ahead = CLAIM_AHEAD.as_nanos() * (self.slots as u128 + 1);
+        let mean = u64::try_from(none_ahead.max(patience.as_nanos())).unwrap_or(u64::MAX);
+        self.mean_run_ns.fetch_max(mean, Ordering::Relaxed);
+        // A freed slot shall wake the dispatcher.
+        state.backlog = true;
+        state.waiting.drain(..).map(|waiting| waiting.held).collect()
+    }
+
     /// Closes the lane: nothing is reserved or claimed any more. Returns what waited.
     pub fn close(&self) -> Vec<Held> {
         let mut state = self.state.lock();
         state.closed = true;
         self.waiting_changed.notify_all();
-        state.waiting.drain(..).collect()
+        state.waiting.drain(..).map(|waiting| waiting.held).collect()
     }
 
     /// Takes a body's run time into the running mean.
@@ -202,7 +232,7 @@ impl Slot {
             return None;
         }
         let mut state = self.lane.state.lock();
-        let next = state.waiting.pop_front();
+        let next = state.take_next();
         let low = state.backlog && state.waiting.len() * 2 <= self.lane.claim_ahead();
         drop(state);
         if low {
@@ -302,5 +332,22 @@ mod tests {
         assert!(slot.next().is_none(), "the slot is no longer its own");
         drop(slot);
         assert_eq!(abandoned.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn a_line_given_up_is_claimed_again_only_as_slots_come_free() {
+        let (lane, _) = lane(2);
+        lane.ran(Duration::from_micros(10));
+        let (first, second) = (lane.reserve().unwrap(), lane.reserve().unwrap());
+        assert_eq!(lane.room(), 1000);
+        (1..=5).for_each(|id| lane.offer(held(id)));
+        assert!(lane.give_up_waiting(Duration::from_secs(3600)).is_empty());
+        let given_up = lane.give_up_waiting(Duration::ZERO);
+        assert_eq!(given_up.iter().map(|held| held.task.lease.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        assert_eq!((lane.room(), second.next().is_none()), (0, true));
+        drop(first);
+        assert_eq!(lane.room(), 1);
+        (0..200).for_each(|_| lane.ran(Duration::from_micros(10)));
+        assert_eq!(lane.room(), 1000);
     }
 }
