@@ -1,4 +1,5 @@
-//! Keeps leases alive and attempts within their time limits: one thread that never runs user code.
+//! Keeps leases alive and attempts within their time limits: one thread that runs no body, so that none holds it up. Listeners
+//! run on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -25,7 +26,7 @@ const RENEW: &str = "renew leases";
 pub(crate) struct Heartbeat {
     pub(crate) executor: Arc<Executor>,
     pub(crate) abandoned: Arc<AtomicUsize>,
-    /// Raised once nothing is held any more.
+    /// Set when the settler has ended: what is still held is left to run out.
     pub(crate) stopped: Arc<AtomicBool>,
 }
 
@@ -78,7 +79,7 @@ impl Heartbeat {
     }
 
     /// Settles an attempt at its time limit: an `async` body is dropped at its next await, a blocking one goes on in a
-    /// thread given up, as long as there are not too many of those.
+    /// thread given up, as long as there are not too many of those. An asynchronous caller waits for neither any more.
     fn end_at_limit(&self, running: &RunningAttempt) {
         let executor = &self.executor;
         if !running.gate.take() {
@@ -101,6 +102,9 @@ impl Heartbeat {
                 )));
                 executor.settle(running, outcome, running.begun.elapsed(), None);
             }
+        }
+        if let Some(done) = &running.done {
+            done.set();
         }
         let let_go = match (&running.abort, &running.slot) {
             (Some(abort), _) => {

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::clock::Moment;
 use crate::context::{CancelReason, TaskContext};
 use crate::lane::SlotHandle;
+use crate::settler::Done;
 use crate::store::{ClaimedTask, LeaseId, Renewed};
 
 /// A lease this node holds or held.
@@ -95,6 +96,8 @@ pub struct RunningAttempt {
     pub abort: Option<AbortHandle>,
     /// Its slot, where it has one, to be given up should a blocking body go on past its limit.
     pub slot: Option<SlotHandle>,
+    /// Told of its end, where a caller waits for it.
+    pub(crate) done: Option<Arc<Done>>,
 }
 
 #[derive(Debug)]

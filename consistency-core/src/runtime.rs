@@ -112,6 +112,7 @@ impl Runtime {
             ledger: Ledger::default(),
             settler: Settler::default(),
             bodies: Bodies::new(threads)?,
+            callers: Lane::new(String::new(), usize::MAX, 1, Arc::clone(&wake), Arc::clone(&abandoned)),
             watchdog: Signal::default(),
             wake: Arc::clone(&wake),
             stopping: Arc::clone(&stopping),
