@@ -112,7 +112,7 @@ impl Dispatcher {
         if !self.clock.is_steady() {
             return Ok(false);
         }
-        if !self.executor.renew_overdue_leases() {
+        if !self.executor.renew_overdue_leases()? {
             // Rows this node runs may seem abandoned. Another node may take back what is, or this one at its next look.
             return Ok(false);
         }

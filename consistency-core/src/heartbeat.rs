@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Moment;
 use crate::concluding::info;
 use crate::context::CancelReason;
-use crate::error::TaskError;
+use crate::error::{StoreError, TaskError};
 use crate::event::Event;
 use crate::executor::Executor;
 use crate::fault::{self, Point};
@@ -33,6 +33,10 @@ pub(crate) struct Heartbeat {
 impl Executor {
     /// Renews every lease in the ledger; whether all were extended.
     pub(crate) fn renew_leases(&self) -> bool {
+        self.try_to_renew().unwrap_or(false)
+    }
+
+    fn try_to_renew(&self) -> Result<bool, StoreError> {
         let mut all = true;
         for part in self.ledger.leases().chunks(RENEW_BATCH) {
             let sent = Moment::now();
@@ -44,18 +48,21 @@ impl Executor {
                 }
                 Err(error) => {
                     self.met_trouble(RENEW, &error);
-                    return false;
+                    return Err(error);
                 }
             }
         }
         self.is_well(RENEW);
-        all
+        Ok(all)
     }
 
     /// Renews before a rescue, should a heartbeat have left out any lease; whether a rescue may follow. A lease that could not
     /// be renewed may be over, and this node must not take back the rows it is running.
-    pub(crate) fn renew_overdue_leases(&self) -> bool {
-        !self.ledger.any_older_than(self.settings.heartbeat) || self.renew_leases()
+    ///
+    /// # Errors
+    /// The renewal's.
+    pub(crate) fn renew_overdue_leases(&self) -> Result<bool, StoreError> {
+        if self.ledger.any_older_than(self.settings.heartbeat) { self.try_to_renew() } else { Ok(true) }
     }
 }
 
