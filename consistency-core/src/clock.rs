@@ -1,4 +1,5 @@
-//! Notices when the machine's clock jumps ahead, so that nobody takes leases for ended which have only been overtaken.
+//! The machine's two clocks: how long ago a moment was, by the one that says more; and whether the one that shows the time
+//! jumped ahead, so that nobody takes leases for ended which have only been overtaken.
 //!
 //! Leases end by the database's clock. On SQLite that is the machine's, and when it is set an hour ahead, all leases are over at
 //! once, also of processes that are alive, this one among them. Their next heartbeat renews them; until then a rescue has to
@@ -7,6 +8,38 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
+
+/// A moment by both clocks: the monotonic one, which may stand still while the machine is suspended, and the one that shows the
+/// time, which may be set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    at: Instant,
+    time: SystemTime,
+}
+
+impl Moment {
+    /// This moment.
+    pub(crate) fn now() -> Self {
+        Self { at: Instant::now(), time: SystemTime::now() }
+    }
+
+    /// How long after it `now` is, by the clock that says more: no less than it really is, unless both stood still.
+    pub(crate) fn until(self, now: Moment) -> Duration {
+        now.at.saturating_duration_since(self.at).max(now.time.duration_since(self.time).unwrap_or(Duration::ZERO))
+    }
+
+    /// The later one of the two.
+    pub(crate) fn later(self, other: Moment) -> Moment {
+        if other.at >= self.at { other } else { self }
+    }
+
+    /// So much later by the monotonic clock, and by so many seconds on the other one.
+    #[cfg(test)]
+    pub(crate) fn after(self, monotonic: Duration, wall: i64) -> Moment {
+        let by = Duration::from_secs(wall.unsigned_abs());
+        Moment { at: self.at + monotonic, time: if wall < 0 { self.time - by } else { self.time + by } }
+    }
+}
 
 /// A jump of this part of a lease is worth a wait: every heartbeat leaves at least half a lease.
 const JUMPS_PER_LEASE: u32 = 4;

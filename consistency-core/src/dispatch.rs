@@ -1,8 +1,9 @@
 //! What a committing transaction asks of the runtime: slots for its rows before the flush, the hand-off after the commit.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::enqueue::EnqueueRules;
 use crate::lane::Slot;
 use crate::new_task::NewTask;
@@ -35,14 +36,14 @@ pub type Announce = Arc<dyn Fn() + Send + Sync>;
 /// Slots held for rows about to be inserted; given back when dropped, so a rollback costs nothing.
 #[derive(Debug)]
 pub struct Reservation {
-    pub(crate) taken: Instant,
+    pub(crate) taken: Moment,
     pub(crate) slots: Vec<Slot>,
 }
 
 impl Reservation {
     /// No slot.
     pub fn none() -> Self {
-        Self { taken: Instant::now(), slots: Vec::new() }
+        Self { taken: Moment::now(), slots: Vec::new() }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::dispatch::HandOff;
 use crate::error::StoreError;
 use crate::event::Event;
@@ -21,6 +21,8 @@ use crate::store::{ClaimRequest, Head, Outlook, Share};
 const RESCUE_BATCH: usize = 200;
 /// Outcomes waiting to be written above which nothing more is claimed: the database is behind.
 const UNSETTLED_MAX: usize = 20_000;
+/// Rows claimed ahead wait for a slot at least this long, and at least a poll interval: then another node would look for them.
+const WAIT_AHEAD: Duration = Duration::from_secs(1);
 /// How often rows of unknown names are looked for, and how many names are reported.
 const UNKNOWN_NAMES_EVERY: Duration = Duration::from_secs(60);
 const UNKNOWN_NAMES_MAX: usize = 10;
@@ -107,7 +109,10 @@ impl Dispatcher {
         if !self.clock.is_steady() {
             return Ok(false);
         }
-        self.executor.renew_overdue_leases();
+        if !self.executor.renew_overdue_leases()? {
+            // Rows this node runs may seem abandoned. Another node may take back what is, or this one at its next look.
+            return Ok(false);
+        }
         let mut found = false;
         loop {
             let rescue = || self.executor.store.rescue(settings.crash_budget, RESCUE_BATCH);
@@ -155,6 +160,7 @@ impl Dispatcher {
         let mut round =
             Round { looked: false, claimed: false, again: false, hidden: false, next_due: None, passed_over: false };
         self.start_waiting();
+        self.put_back_waiting();
         let all = || self.lanes.iter().chain(&self.serial_lanes);
         if self.executor.settler.waiting() > UNSETTLED_MAX || all().all(|lane| lane.room() == 0) {
             if pace.rescue_is_due(Instant::now()) {
@@ -214,7 +220,7 @@ impl Dispatcher {
                 limit,
                 share,
             };
-            let sent = Instant::now();
+            let sent = Moment::now();
             let claim = || self.executor.store.claim(&request);
             let claimed = fault::around(Point::BeforeClaim, claim, Point::AfterClaim)?;
             round.claimed |= !claimed.is_empty();
@@ -251,6 +257,16 @@ impl Dispatcher {
         for lane in &self.lanes {
             while let Some((held, slot)) = lane.next_with_slot() {
                 self.executor.drive(held, slot, &self.hand_off);
+            }
+        }
+    }
+
+    /// Puts back what has waited for a slot too long: it is renewed while it waits, and nobody else could run it.
+    fn put_back_waiting(&self) {
+        let patience = self.executor.settings.poll_interval.max(WAIT_AHEAD);
+        for lane in self.lanes.iter().chain(&self.serial_lanes) {
+            for held in lane.give_up_waiting(patience) {
+                self.executor.release(&held.task, "no slot came free for it");
             }
         }
     }

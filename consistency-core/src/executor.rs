@@ -1,12 +1,13 @@
 //! Runs one claimed row: look up, decode, run, decide, settle. Every way an attempt can end comes back here.
 
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
+use futures_util::future::{AbortHandle, AbortRegistration, Abortable, Either, select};
 use parking_lot::Mutex;
 use tracing::Instrument;
 
@@ -18,7 +19,7 @@ use crate::error::{StoreError, TaskError};
 use crate::event::Events;
 use crate::health::Health;
 use crate::inject::InjectedState;
-use crate::lane::{Held, Slot};
+use crate::lane::{Held, Lane, Slot};
 use crate::ledger::Ledger;
 use crate::registry::Registry;
 use crate::settings::Settings;
@@ -59,6 +60,8 @@ pub struct Executor {
     pub(crate) settler: Settler,
     pub(crate) events: Events,
     pub(crate) bodies: Bodies,
+    /// Slots without end, for blocking bodies of asynchronous callers: so their threads, too, are counted once given up.
+    pub(crate) callers: Arc<Lane>,
     pub(crate) watchdog: Signal,
     /// Wakes the dispatcher.
     pub(crate) wake: Arc<Signal>,
@@ -68,8 +71,6 @@ pub struct Executor {
     pub(crate) passed_over: AtomicBool,
     /// When such rows last woke the dispatcher.
     pub(crate) passed_over_woke: Mutex<Instant>,
-    /// When every lease was last renewed.
-    pub(crate) renewed: Mutex<Instant>,
     /// What of the runtime's own work fails.
     pub(crate) health: Health,
 }
@@ -106,8 +107,11 @@ impl Executor {
             next = slot.next();
             // Bodies that never wait must not keep the application's other futures from running.
             in_a_row += 1;
-            if in_a_row.is_multiple_of(32) {
+            if in_a_row.is_multiple_of(32) && next.is_some() {
+                // The Tokio runtime may end here, and drops this future.
+                let unstarted = Unstarted { executor: Arc::clone(&self), held: next };
                 tokio::task::yield_now().await;
+                next = unstarted.take();
             }
         }
     }
@@ -123,7 +127,8 @@ impl Executor {
         }
     }
 
-    /// Runs `held` on this thread, which must be outside any Tokio runtime, and waits until its outcome is written.
+    /// Runs `held` on this thread, which must be outside any Tokio runtime, and waits up to `busy_wait` until its outcome is
+    /// written.
     pub fn run_inline(&self, held: Held, hand_off: &dyn HandOff) {
         let done = Arc::new(Done::default());
         if self.body(&held.task).is_some_and(Body::is_async) {
@@ -134,26 +139,30 @@ impl Executor {
         done.wait(self.settings.busy_wait);
     }
 
-    /// Runs `held` as part of the caller's future, a blocking body on a thread of its own, and waits until its outcome is
-    /// written.
+    /// Runs `held` as part of the caller's future, a blocking body on a thread of its own, and waits up to `busy_wait` until its
+    /// outcome is written. What is given up at its time limit is not waited for.
     pub async fn run_inline_async(self: &Arc<Self>, held: Held, hand_off: &Arc<dyn HandOff>) {
         if self.body(&held.task).is_some_and(Body::is_async) {
             let done = Arc::new(Done::default());
             self.run_async(held, None, &**hand_off, Some(Arc::clone(&done))).await;
             return done.wait_async(self.settings.busy_wait).await;
         }
+        let done = Arc::new(Done::default());
         let (ended, end) = tokio::sync::oneshot::channel();
         let (unstarted, hand_off) = (Unstarted { executor: Arc::clone(self), held: Some(held) }, Arc::clone(hand_off));
+        let (slot, concluded) = (self.callers.reserve(), Arc::clone(&done));
         self.bodies.spawn_blocking(move || {
             let executor = Arc::clone(&unstarted.executor);
             if let Some(held) = unstarted.take() {
-                executor.run_inline(held, &*hand_off);
+                executor.run_blocking(held, slot.as_ref(), &*hand_off, Some(concluded));
             }
             // The caller may have gone.
             ended.send(()).ok();
         });
-        // An error means that the thread never came; the row was put back.
-        end.await.ok();
+        // The watchdog may give up the body before it ends. An error means that the thread never came; the row was put back.
+        if let Either::Left((Ok(()), _)) = select(end, pin!(done.wait_async(Duration::MAX))).await {
+            done.wait_async(self.settings.busy_wait).await;
+        }
     }
 
     async fn run_async(&self, held: Held, slot: Option<&Slot>, hand_off: &dyn HandOff, done: Option<Arc<Done>>) {

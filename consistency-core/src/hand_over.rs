@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::dispatch::{CallerRun, HandOff, Reservation};
 use crate::enqueue::EnqueueRules;
 use crate::lane::{Held, Slot};
@@ -42,7 +43,7 @@ impl HandOff for Runtime {
                 row.leased = true;
             }
         }
-        Reservation { taken: Instant::now(), slots }
+        Reservation { taken: Moment::now(), slots }
     }
 
     fn hand_off(&self, reservation: Reservation, rows: Vec<ClaimedTask>) -> Vec<CallerRun> {

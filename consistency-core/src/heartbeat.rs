@@ -1,12 +1,14 @@
-//! Keeps leases alive and attempts within their time limits: one thread that never runs user code.
+//! Keeps leases alive and attempts within their time limits: one thread that runs no body, so that none holds it up. Listeners
+//! run on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::clock::Moment;
 use crate::concluding::info;
 use crate::context::CancelReason;
-use crate::error::TaskError;
+use crate::error::{StoreError, TaskError};
 use crate::event::Event;
 use crate::executor::Executor;
 use crate::fault::{self, Point};
@@ -24,17 +26,20 @@ const RENEW: &str = "renew leases";
 pub(crate) struct Heartbeat {
     pub(crate) executor: Arc<Executor>,
     pub(crate) abandoned: Arc<AtomicUsize>,
-    /// Raised once nothing is held any more.
+    /// Set when the settler has ended: what is still held is left to run out.
     pub(crate) stopped: Arc<AtomicBool>,
 }
 
 impl Executor {
     /// Renews every lease in the ledger; whether all were extended.
     pub(crate) fn renew_leases(&self) -> bool {
-        let begun = Instant::now();
+        self.try_to_renew().unwrap_or(false)
+    }
+
+    fn try_to_renew(&self) -> Result<bool, StoreError> {
         let mut all = true;
         for part in self.ledger.leases().chunks(RENEW_BATCH) {
-            let sent = Instant::now();
+            let sent = Moment::now();
             let renew = || self.store.renew(part, self.settings.lease);
             match fault::around(Point::BeforeHeartbeat, renew, Point::AfterHeartbeat) {
                 Ok(renewed) => {
@@ -43,22 +48,21 @@ impl Executor {
                 }
                 Err(error) => {
                     self.met_trouble(RENEW, &error);
-                    return false;
+                    return Err(error);
                 }
             }
         }
         self.is_well(RENEW);
-        *self.renewed.lock() = begun;
-        all
+        Ok(all)
     }
 
-    /// Renews before a rescue whatever a heartbeat should have renewed by now: when both waited for the same lock, this node
-    /// must not take back the rows it is running.
-    pub(crate) fn renew_overdue_leases(&self) {
-        let overdue = self.renewed.lock().elapsed() > self.settings.heartbeat;
-        if overdue && !self.ledger.is_empty() {
-            self.renew_leases();
-        }
+    /// Renews before a rescue, should a heartbeat have left out any lease; whether a rescue may follow. A lease that could not
+    /// be renewed may be over, and this node must not take back the rows it is running.
+    ///
+    /// # Errors
+    /// The renewal's.
+    pub(crate) fn renew_overdue_leases(&self) -> Result<bool, StoreError> {
+        if self.ledger.any_older_than(self.settings.heartbeat) { self.try_to_renew() } else { Ok(true) }
     }
 }
 
@@ -92,7 +96,7 @@ impl Heartbeat {
     }
 
     /// Settles an attempt at its time limit: an `async` body is dropped at its next await, a blocking one goes on in a
-    /// thread given up, as long as there are not too many of those.
+    /// thread given up, as long as there are not too many of those. An asynchronous caller waits for neither any more.
     fn end_at_limit(&self, running: &RunningAttempt) {
         let executor = &self.executor;
         if !running.gate.take() {
@@ -115,6 +119,9 @@ impl Heartbeat {
                 )));
                 executor.settle(running, outcome, running.begun.elapsed(), None);
             }
+        }
+        if let Some(done) = &running.done {
+            done.set();
         }
         let let_go = match (&running.abort, &running.slot) {
             (Some(abort), _) => {

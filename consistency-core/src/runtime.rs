@@ -113,12 +113,12 @@ impl Runtime {
             ledger: Ledger::default(),
             settler: Settler::default(),
             bodies: Bodies::new(threads)?,
+            callers: Lane::new(String::new(), usize::MAX, 1, Arc::clone(&wake), Arc::clone(&abandoned)),
             watchdog: Signal::default(),
             wake: Arc::clone(&wake),
             stopping: Arc::clone(&stopping),
             passed_over: AtomicBool::new(false),
             passed_over_woke: Mutex::new(Instant::now()),
-            renewed: Mutex::new(Instant::now()),
             health: Health::default(),
         });
         let runtime = Arc::new_cyclic(|me| Runtime {

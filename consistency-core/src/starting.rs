@@ -105,6 +105,7 @@ impl Executor {
             gate: Arc::new(Gate::default()),
             abort,
             slot: slot.map(Slot::handle),
+            done: done.clone(),
         };
         self.watch(running.clone());
         Started { running, attempt, span, done }
@@ -156,7 +157,7 @@ impl Executor {
 }
 
 /// A row on its way to a thread or a future. Should the Tokio runtime end first, it is put back instead of being renewed
-/// for ever by the heartbeat.
+/// for ever by the heartbeat; for later, since this node would claim it again at once for a runtime that is gone.
 pub(crate) struct Unstarted {
     pub(crate) executor: Arc<Executor>,
     pub(crate) held: Option<Held>,
@@ -175,7 +176,7 @@ impl Unstarted {
 impl Drop for Unstarted {
     fn drop(&mut self) {
         if let Some(held) = &self.held {
-            self.executor.release(&held.task, "the Tokio runtime ended before it started");
+            self.executor.put_back_for_later(&held.task, "the Tokio runtime ended before it started");
         }
     }
 }

@@ -94,7 +94,7 @@ pub trait Store: Send + Sync + 'static {
 pub type OutcomeFuture<'a> = Pin<Box<dyn Future<Output = TransactionOutcome> + Send + 'a>>;
 
 /// One row this node holds: its key and the fence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId {
     /// The row's primary key.
     pub id: i64,
