@@ -160,8 +160,8 @@ impl Executor {
             ended.send(()).ok();
         });
         // The watchdog may give up the body before it ends. An error means that the thread never came; the row was put back.
-        if let Either::Left((Ok(()), _)) = select(end, pin!(done.wait_async(Duration::MAX))).await {
-            done.wait_async(self.settings.busy_wait).await;
+        if let Either::Left((Ok(()), written)) = select(end, pin!(done.wait_async(Duration::MAX))).await {
+            tokio::time::timeout(self.settings.busy_wait, written).await.ok();
         }
     }
 

@@ -28,7 +28,7 @@ async fn patient(#[inject] signals: &Signals) {
 }
 
 /// Blocks its thread long beyond its limit, until the test lets it go.
-#[consistency_task(run_on = caller, timeout = "100ms", retry_every = "1h")]
+#[consistency_task(run_on = caller, timeout = "500ms", retry_every = "1h")]
 fn hangs(#[inject] signals: &Signals, #[inject] go: &Latch) {
     signals.begun.raise();
     go.wait_for(1);
@@ -105,5 +105,14 @@ for_each_async_database! {
         go.raise();
         signals.dropped.wait_for(1).await;
         assert_eq!(database.row(&task_id).state(), State::Failed);
+    }
+
+    async fn a_caller_goes_on_as_soon_as_the_outcome_of_a_blocking_body_is_written(database: &Database) {
+        let (signals, go) = (Signals::default(), Latch::new());
+        go.raise();
+        let stage = Stage::with(database, |builder| builder.inject(signals.clone()).inject(go.clone()).busy_wait(HOUR));
+        let committed = tokio::time::timeout(DEADLINE / 2, stage.commit_async::<Conn>(hangs())).await;
+        let task_id = committed.expect("the caller waits for an outcome that is written");
+        assert_eq!((database.row(&task_id).state(), signals.dropped.count()), (State::Succeeded, 1));
     }
 }
