@@ -135,6 +135,11 @@ impl Ledger {
         entries.iter().filter(|(_, entry)| !entry.lease.lost.load(Ordering::Acquire)).map(|(id, _)| *id).collect()
     }
 
+    /// The primary keys of every row held, also of those whose lease is lost.
+    pub fn ids(&self) -> Vec<i64> {
+        self.entries.lock().keys().map(|id| id.id).collect()
+    }
+
     /// Takes the answer to a renewal sent at `sent`: what is answered is ours, the rest of `asked` is lost.
     pub fn renewed(&self, asked: &[LeaseId], answered: &[Renewed], sent: Instant) {
         let answered: HashMap<i64, &Renewed> = answered.iter().map(|row| (row.id, row)).collect();

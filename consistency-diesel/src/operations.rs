@@ -20,7 +20,7 @@ use crate::{count, micros};
 /// How often a claim is made when it would have let two rows of an ordering key run.
 const CLAIM_TRIES: usize = 5;
 
-/// When the first row of each queue and priority is due, and when the first lease ends.
+/// When the first row of each queue, priority and share is due, and when the first lease ends.
 pub(crate) async fn look<C: TaskConnection>(conn: &mut C, queues: &[String]) -> QueryResult<Outlook> {
     let rows = conn.load_heads(Statement::new(C::DIALECT.sql.look, &[("queues", json(queues)?)])).await?;
     Ok(outlook(rows))
@@ -89,6 +89,20 @@ async fn claim_on_mysql<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind);
     Ok(rows)
 }
 
+/// Puts back what this node has claimed within the last `since` and does not hold.
+pub(crate) async fn put_back_unheld<C: TaskConnection>(
+    conn: &mut C,
+    node: &str,
+    held: &[i64],
+    since: Duration,
+    lease: Duration,
+) -> QueryResult<usize> {
+    // A lease that began since then ends later than this.
+    let ends = micros(lease).saturating_sub(micros(since));
+    let values = [("node", node.into()), ("ids", json(held)?), ("ends_us", ends.into())];
+    conn.run(Statement::new(C::DIALECT.sql.unheld, &values)).await
+}
+
 /// One settlement as the statements read it.
 #[derive(Serialize)]
 struct SettlementRow<'a> {
@@ -98,7 +112,7 @@ struct SettlementRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     due_us: Option<i64>,
     charge: i64,
-    clears_losses: i16,
+    losses: i16,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -165,7 +179,7 @@ fn settlement_row(settlement: &Settlement) -> SettlementRow<'_> {
         state: settlement.state.code(),
         due_us: settlement.due_in.map(micros),
         charge: settlement.charge,
-        clears_losses: i16::from(settlement.clears_losses),
+        losses: settlement.losses as i16,
         error: settlement.error.as_deref(),
     }
 }
@@ -290,8 +304,8 @@ fn rescue_row(row: &Rescued) -> RescueRow {
     }
 }
 
-/// Names of due rows of `queues` that are not in `names`. Each queue and priority with due rows is asked by itself, so that the
-/// index answers.
+/// Names of due rows of `queues` that are not in `names`. Each queue, priority and share with due rows is asked by itself, so
+/// that the index answers, and only for its first rows: known ones may be many.
 pub(crate) async fn unknown_names<C: TaskConnection>(
     conn: &mut C,
     queues: &[String],
@@ -303,6 +317,7 @@ pub(crate) async fn unknown_names<C: TaskConnection>(
         let values = [
             ("queue", head.queue.into()),
             ("priority", i64::from(head.priority).into()),
+            ("share", (head.share as i64).into()),
             ("names", json(names)?),
             ("limit", count(limit).into()),
         ];
