@@ -86,6 +86,7 @@ pub(crate) const MYSQL_LOCK_ORDER_KEY: &str = include_str!("../sql/mysql/lock_or
 pub(crate) const MYSQL_INSERT_ROW: &str = include_str!("../sql/mysql/insert_row.sql");
 pub(crate) const MYSQL_INSERTED: &str = include_str!("../sql/mysql/inserted.sql");
 pub(crate) const MYSQL_CLAIMABLE: &str = include_str!("../sql/mysql/claimable.sql");
+pub(crate) const MYSQL_CLAIMABLE_SERIAL: &str = include_str!("../sql/mysql/claimable_serial.sql");
 pub(crate) const MYSQL_DOUBLED: &str = include_str!("../sql/mysql/doubled.sql");
 pub(crate) const MYSQL_RENEWABLE: &str = include_str!("../sql/mysql/renewable.sql");
 pub(crate) const MYSQL_PRUNABLE: &str = include_str!("../sql/mysql/prunable.sql");

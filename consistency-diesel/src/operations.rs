@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use consistency_core::rescue::{Rescued, rescue_pause};
 use consistency_core::state::State;
-use consistency_core::store::{ClaimRequest, ClaimedTask, LeaseId, Outlook, Renewed, Settled, Settlement, TaskStatus};
+use consistency_core::store::{
+    ClaimRequest, ClaimedTask, LeaseId, Outlook, Renewed, Settled, Settlement, Share, TaskStatus,
+};
 use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 use serde::Serialize;
 
 use crate::connection::TaskConnection;
-use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_DOUBLED, MYSQL_PRUNABLE, MYSQL_RENEWABLE};
+use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_CLAIMABLE_SERIAL, MYSQL_DOUBLED, MYSQL_PRUNABLE, MYSQL_RENEWABLE};
 use crate::error::is_transient;
 use crate::insert::{Lessor, insert_keyed, json};
 use crate::rows::{ClaimRow, StoredText, claimed, expired, outlook, status};
@@ -42,7 +44,7 @@ pub(crate) async fn claim<C: TaskConnection>(
     ];
     let mut tries = 1;
     let rows = loop {
-        match claim_once(conn, &values).await {
+        match claim_once(conn, request.share, &values).await {
             Err(error) if would_run_two_of_a_key(&error) && tries < CLAIM_TRIES => tries += 1,
             claimed => break claimed?,
         }
@@ -53,12 +55,16 @@ pub(crate) async fn claim<C: TaskConnection>(
     Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }
 
-async fn claim_once<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind); 7]) -> QueryResult<Vec<ClaimRow>> {
+async fn claim_once<C: TaskConnection>(
+    conn: &mut C,
+    share: Share,
+    values: &[(&str, Bind); 7],
+) -> QueryResult<Vec<ClaimRow>> {
     if C::DIALECT.kind != Kind::Mysql {
         return conn.load_claimed(Statement::new(C::DIALECT.sql.claim, values)).await;
     }
     open_transaction(conn).await?;
-    let claimed = claim_on_mysql(conn, values).await;
+    let claimed = claim_on_mysql(conn, share, values).await;
     close_transaction(conn, claimed).await
 }
 
@@ -71,8 +77,16 @@ fn would_run_two_of_a_key(error: &Error) -> bool {
 }
 
 /// MySQL cannot return what it updates. Locked rows are skipped, so nobody waits for this transaction.
-async fn claim_on_mysql<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind); 7]) -> QueryResult<Vec<ClaimRow>> {
-    let rows = conn.load_claimed(Statement::new(MYSQL_CLAIMABLE, values)).await?;
+async fn claim_on_mysql<C: TaskConnection>(
+    conn: &mut C,
+    share: Share,
+    values: &[(&str, Bind); 7],
+) -> QueryResult<Vec<ClaimRow>> {
+    let claimable = match share {
+        Share::Workers => MYSQL_CLAIMABLE,
+        Share::SchedulingThread => MYSQL_CLAIMABLE_SERIAL,
+    };
+    let rows = conn.load_claimed(Statement::new(claimable, values)).await?;
     if !rows.is_empty() {
         let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
         let [node, lease, ..] = values.clone();
