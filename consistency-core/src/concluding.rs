@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::context::CancelReason;
-use crate::error::{TaskError, Verdict};
+use crate::error::{StoreError, TaskError, Verdict};
 use crate::error_text::clean_error_text;
 use crate::event::{AttemptInfo, Event};
 use crate::executor::Executor;
@@ -21,6 +21,11 @@ use crate::store::{ClaimedTask, Settlement, TransactionOutcome};
 
 /// How often rows that were passed over may wake the dispatcher: they may be ordered ones, or ones nobody here can run.
 const PASSED_OVER_WAKE: Duration = Duration::from_millis(20);
+
+/// Longest pause before a task whose transaction was undone is tried again uncharged.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// What could not be done, for people.
+const TRANSACT: &str = "run a task in a transaction";
 
 impl Started {
     /// Says that nothing is left to be written, to whoever waits for it.
@@ -68,11 +73,12 @@ impl Executor {
                 }
                 started.finished();
             }
-            TransactionOutcome::NotStarted(error) | TransactionOutcome::RolledBack(error) => {
+            TransactionOutcome::RolledBack(error) => self.undone(started, &error, took),
+            TransactionOutcome::NotStarted(error) => {
                 let error = self.clean(&started.running.task, &error.to_string());
-                self.events.emit(Event::StoreTrouble { doing: "run a task in a transaction", error });
+                self.events.emit(Event::StoreTrouble { doing: TRANSACT, error });
                 if started.running.gate.take() {
-                    let why = "its transaction could not be opened or committed";
+                    let why = "its transaction could not be opened";
                     self.put_back(self.for_later(&started.running.task), why, started.done.clone());
                     self.ledger.end(lease);
                 } else {
@@ -80,6 +86,29 @@ impl Executor {
                 }
             }
         }
+    }
+
+    /// The body succeeded, and its transaction was undone by what passes for a passing fault. That costs no attempt, and is tried
+    /// again after a pause that doubles. What happens time after time does not pass: then it counts as a failure of the task's.
+    fn undone(&self, started: &Started, error: &StoreError, took: Duration) {
+        let (running, task) = (&started.running, &started.running.task);
+        self.events.emit(Event::StoreTrouble { doing: TRANSACT, error: self.clean(task, &error.to_string()) });
+        if !running.gate.take() {
+            return started.finished();
+        }
+        let times = task.lost_times.saturating_add(1);
+        if times >= i64::from(self.settings.crash_budget) {
+            let why = format!(
+                "it came back without an outcome {times} times in a row; now its transaction was undone after its body: {error}"
+            );
+            return self.settle(running, Err(TaskError::message(why)), took, started.done.clone());
+        }
+        let doublings = u32::try_from(times - 1).unwrap_or(u32::MAX).min(16);
+        let pause = self.settings.poll_interval.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+        let text =
+            self.clean(task, &format!("its transaction was undone after its body, which costs no attempt: {error}"));
+        self.put_back(task.undone(pause, text), "its transaction was undone", started.done.clone());
+        self.ledger.end(task.lease);
     }
 
     /// Decides and settles. The caller has taken the attempt's gate.

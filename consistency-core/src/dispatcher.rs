@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Moment};
 use crate::dispatch::HandOff;
+use crate::doubt::Doubt;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::executor::Executor;
@@ -29,6 +30,7 @@ const UNKNOWN_NAMES_MAX: usize = 10;
 /// What it does, for people.
 const LOOK: &str = "look for due tasks";
 const RESCUE: &str = "take back rows whose lease has ended";
+const PUT_BACK: &str = "put back what claims took whose answer was lost";
 
 /// The polling thread's work.
 pub(crate) struct Dispatcher {
@@ -43,6 +45,7 @@ pub(crate) struct Dispatcher {
 }
 
 /// What one look at the table found.
+#[derive(Default)]
 struct Round {
     /// A look was made: there was room for rows.
     looked: bool,
@@ -56,6 +59,8 @@ struct Round {
     next_due: Option<Duration>,
     /// Due rows were seen that no claim took.
     passed_over: bool,
+    /// There was no room for rows, or too much to write.
+    no_room: bool,
 }
 
 impl Dispatcher {
@@ -64,22 +69,25 @@ impl Dispatcher {
         let settings = Arc::clone(&self.executor.settings);
         let names: Vec<String> = self.executor.registry.names().map(str::to_owned).collect();
         let mut pace = Pace::new(settings.poll_interval, settings.lease);
+        let mut doubt = Doubt::new(&settings);
         let mut next_unknown = Instant::now();
         let mut trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
         while !self.stopping.load(Ordering::Acquire) {
             self.clock.observe();
-            let wait = match self.executor.guarded(|| self.round(&names, &mut pace)) {
+            let wait = match self.executor.guarded(|| self.round(&names, &mut pace, &mut doubt)) {
                 Ok(round) => {
                     trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
                     if round.looked {
                         self.executor.is_well(LOOK);
                     }
-                    self.executor.passed_over.store(round.passed_over, Ordering::Relaxed);
+                    // The settler wakes us as well where there was no room.
+                    self.executor.passed_over.store(round.passed_over || round.no_room, Ordering::Relaxed);
                     if round.passed_over && Instant::now() >= next_unknown {
                         next_unknown = Instant::now() + UNKNOWN_NAMES_EVERY;
                         self.report_unknown(&names);
                     }
-                    next_wait(&mut pace, &round)
+                    let wait = next_wait(&mut pace, &round);
+                    doubt.next_ask(Instant::now()).map_or(wait, |ask| wait.min(ask))
                 }
                 Err(error) => {
                     self.executor.met_trouble(LOOK, &error);
@@ -137,6 +145,25 @@ impl Dispatcher {
         Ok(found)
     }
 
+    /// Puts back what claims took whose answer was lost. A database that refuses it for good must not keep due rows from being
+    /// claimed.
+    fn put_back_unheld(&self, pace: &mut Pace, doubt: &mut Doubt) -> Result<(), StoreError> {
+        let Some(sent) = doubt.asks(Instant::now()) else { return Ok(()) };
+        let Executor { node, ledger, settings, store, .. } = &*self.executor;
+        // The question itself may take as long until it is read.
+        let since = sent.elapsed() + settings.lease / 2;
+        match store.put_back_unheld(node, &ledger.ids(), since, settings.lease) {
+            Ok(0) => {}
+            Ok(_) => pace.announced(),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                self.executor.events.emit(Event::StoreTrouble { doing: PUT_BACK, error: error.to_string() });
+            }
+        }
+        doubt.asked(Instant::now());
+        Ok(())
+    }
+
     /// Looks at the table, and first takes back what it finds abandoned there.
     fn look(&self, pace: &mut Pace) -> Result<Outlook, StoreError> {
         let queues = self.queues();
@@ -156,11 +183,11 @@ impl Dispatcher {
         Ok(outlook)
     }
 
-    fn round(&self, names: &[String], pace: &mut Pace) -> Result<Round, StoreError> {
-        let mut round =
-            Round { looked: false, claimed: false, again: false, hidden: false, next_due: None, passed_over: false };
+    fn round(&self, names: &[String], pace: &mut Pace, doubt: &mut Doubt) -> Result<Round, StoreError> {
+        let mut round = Round::default();
         self.start_waiting();
         self.put_back_waiting();
+        self.put_back_unheld(pace, doubt)?;
         let all = || self.lanes.iter().chain(&self.serial_lanes);
         if self.executor.settler.waiting() > UNSETTLED_MAX || all().all(|lane| lane.room() == 0) {
             if pace.rescue_is_due(Instant::now()) {
@@ -168,19 +195,20 @@ impl Dispatcher {
             }
             // Whether the table holds more is not known; a freed slot shall wake us to see.
             all().for_each(|lane| lane.set_backlog(true));
-            // So that the settler wakes us as well.
-            round.passed_over = true;
+            round.no_room = true;
             round.again = self.executor.settler.waiting() <= UNSETTLED_MAX && all().any(|lane| lane.room() > 0);
             return Ok(round);
         }
         let Outlook { mut heads, lease_ends_in } = self.look(pace)?;
         round.looked = true;
         round.next_due = lease_ends_in;
-        heads.sort_by_key(|head| head.priority);
-        let workers = if self.serial_lanes.is_empty() { Share::All } else { Share::Workers };
-        for (lanes, share) in [(&self.lanes, workers), (&self.serial_lanes, Share::SchedulingThread)] {
+        heads.sort_by_key(|head| (head.priority, head.share));
+        let all: &[Share] = &[Share::Workers, Share::SchedulingThread];
+        let workers = if self.serial_lanes.is_empty() { all } else { &[Share::Workers] };
+        for (lanes, shares) in [(&self.lanes, workers), (&self.serial_lanes, &[Share::SchedulingThread])] {
             for lane in lanes {
-                self.fill(lane, share, &heads, names, &mut round)?;
+                let heads = heads.iter().filter(|head| head.queue == lane.queue() && shares.contains(&head.share));
+                self.fill(lane, heads, names, &mut round, doubt)?;
             }
         }
         Ok(round)
@@ -190,18 +218,18 @@ impl Dispatcher {
         self.lanes.iter().map(|lane| lane.queue().to_owned()).collect()
     }
 
-    /// Claims for one lane, best priority first, while there is room.
-    fn fill(
+    /// Claims what is behind `heads`, best priority first, for one lane, while there is room.
+    fn fill<'h>(
         &self,
         lane: &Arc<Lane>,
-        share: Share,
-        heads: &[Head],
+        heads: impl Iterator<Item = &'h Head>,
         names: &[String],
         round: &mut Round,
+        doubt: &mut Doubt,
     ) -> Result<(), StoreError> {
         let settings = &self.executor.settings;
         let mut left_behind = false;
-        for head in heads.iter().filter(|head| head.queue == lane.queue()) {
+        for head in heads {
             if !head.wait.is_zero() {
                 round.next_due = Some(round.next_due.map_or(head.wait, |next| next.min(head.wait)));
                 continue;
@@ -218,11 +246,12 @@ impl Dispatcher {
                 priority: head.priority,
                 names,
                 limit,
-                share,
+                share: head.share,
             };
-            let sent = Moment::now();
+            let (sent, begun) = (Moment::now(), Instant::now());
             let claim = || self.executor.store.claim(&request);
-            let claimed = fault::around(Point::BeforeClaim, claim, Point::AfterClaim)?;
+            let claimed = fault::around(Point::BeforeClaim, claim, Point::AfterClaim)
+                .inspect_err(|_| doubt.begin(begun, Instant::now()))?;
             round.claimed |= !claimed.is_empty();
             let is_full = claimed.len() == limit;
             if is_full {

@@ -168,6 +168,11 @@ impl Ledger {
         entries.values().any(|entry| !entry.lease.is_lost() && entry.lease.age(now) > age)
     }
 
+    /// The primary keys of every row held, also of those whose lease is lost.
+    pub fn ids(&self) -> Vec<i64> {
+        self.entries.lock().keys().map(|id| id.id).collect()
+    }
+
     /// Takes the answer to a renewal sent at `sent`: what is answered is ours, the rest of `asked` is lost.
     pub(crate) fn renewed(&self, asked: &[LeaseId], answered: &[Renewed], sent: Moment) {
         let answered: HashMap<i64, &Renewed> = answered.iter().map(|row| (row.id, row)).collect();

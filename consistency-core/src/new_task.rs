@@ -90,6 +90,11 @@ pub fn first_version() -> i64 {
     (rand::random_range(1..1_i64 << 36) << 16) + 1
 }
 
+/// Whether no claim and no rescue has given a row this version: it is still that of its insert.
+pub fn is_first_version(version: i64) -> bool {
+    version % (1 << 16) == 1 && version > 1
+}
+
 /// What the column `meta` holds: details written once, at the insert.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meta {

@@ -14,8 +14,9 @@ use crate::enqueue::Receipt;
 use crate::error::{StoreError, TaskError};
 use crate::new_task::{Meta, NewTask, whole_secs};
 use crate::rescue::Rescued;
-use crate::retry::{Backoff, Decision, RetryPolicy};
+use crate::retry::{Backoff, RetryPolicy};
 use crate::sensitive::Unseen;
+pub use crate::settlement::{Losses, Settled, Settlement};
 use crate::state::State;
 use crate::task::{MAX_DELAY_SECS, NeededType, TxBody};
 use crate::when_dead::WhenDead;
@@ -30,8 +31,8 @@ pub trait Store: Send + Sync + 'static {
     /// A row whose `task_id` exists already changes nothing and answers `Duplicate`. Receipts come in the order of `rows`.
     fn insert(&self, rows: &[NewTask], node: &str, lease: Duration) -> Result<Vec<Receipt>, StoreError>;
 
-    /// For every one of `queues` and priority with claimable rows, how long until the first of them is due (zero when it is);
-    /// and how long until the first lease of any row ends.
+    /// For every one of `queues`, priority and share with claimable rows, how long until the first of them is due (zero when it
+    /// is); and how long until the first lease of any row ends.
     fn look(&self, queues: &[String]) -> Result<Outlook, StoreError>;
 
     /// Takes due rows, oldest due first: state running, `version` + 1, attempt charged, leased to the node from now on.
@@ -40,6 +41,13 @@ pub trait Store: Send + Sync + 'static {
     /// the oldest row that holds the key ([`WhenDead::holds_key`]), and none while another row of the key is running, also
     /// where rows of it come back to life or are claimed elsewhere at the same moment.
     fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError>;
+
+    /// Puts back, uncharged and as due as they were, the rows that `node` has claimed within the last `since` for `lease` and that
+    /// are not in `held`: those of claims whose answer was lost. Answers how many they were.
+    ///
+    /// Rows inserted leased stay ([`is_first_version`](crate::new_task::is_first_version)): their transaction may just be about to
+    /// hand them over.
+    fn put_back_unheld(&self, node: &str, held: &[i64], since: Duration, lease: Duration) -> Result<usize, StoreError>;
 
     /// Writes the outcome of attempts; answers for each, in order, whether it was written. An outcome and its follow-up tasks
     /// are written together or not at all; after an error some outcomes may be written and others not.
@@ -57,7 +65,8 @@ pub trait Store: Send + Sync + 'static {
     /// its attempts are used up. [`Expired::rescued`](crate::rescue::Expired::rescued) decides.
     fn rescue(&self, crash_budget: u32, limit: usize) -> Result<Vec<Rescued>, StoreError>;
 
-    /// The names of some due rows of `queues` that are not in `names`; at most `limit`, in no order.
+    /// The names of some due rows of `queues` that are not in `names`; at most `limit`, in no order. Rows far behind others that
+    /// are due may be passed over.
     fn unknown_names(&self, queues: &[String], names: &[String], limit: usize) -> Result<Vec<String>, StoreError>;
 
     /// What is known of the task with this public handle.
@@ -105,19 +114,21 @@ pub struct LeaseId {
 /// What a look at the table finds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outlook {
-    /// The queues and priorities with claimable rows.
+    /// The queues, priorities and shares with claimable rows.
     pub heads: Vec<Head>,
     /// Time until the first lease ends, whosever it is: zero when one has, `None` when no row is leased.
     pub lease_ends_in: Option<Duration>,
 }
 
-/// Due rows of one queue and priority.
+/// Claimable rows of one queue, priority and share.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
     /// The queue.
     pub queue: String,
     /// The priority.
     pub priority: i16,
+    /// Whose they are.
+    pub share: Share,
     /// Time until the first row is due.
     pub wait: Duration,
 }
@@ -141,16 +152,14 @@ pub struct ClaimRequest<'a> {
     pub share: Share,
 }
 
-/// Whose rows a claim takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Whose rows they are. A claim takes those of one share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Share {
     /// Those for workers.
     Workers = 0,
-    /// Those for the scheduling thread: scheduled, and on the caller's thread.
+    /// Those for the scheduling thread: scheduled, and on the caller's thread. A process without one, because no task it knows
+    /// runs there, has its workers take them: a row may have been stored by a build whose task did.
     SchedulingThread = 1,
-    /// All: there is no scheduling thread in this process, for no task it knows runs there. A row may have been stored for one
-    /// by a build whose task did.
-    All = 2,
 }
 
 /// A row this node holds, with what its run needs. `Debug` leaves the arguments out: some may be sensitive.
@@ -182,6 +191,8 @@ pub struct ClaimedTask {
     pub failed_before: bool,
     /// Whether somebody asked to cancel it.
     pub cancel_requested: bool,
+    /// How often in a row it came back without an outcome: its lease was lost, or its transaction undone.
+    pub lost_times: i64,
     /// Why it cannot be run: a column of it cannot be read. The row is given up with these words.
     pub unreadable: Option<String>,
 }
@@ -218,6 +229,7 @@ impl ClaimedTask {
             queue: row.queue,
             failed_before: false,
             cancel_requested: false,
+            lost_times: 0,
             unreadable: None,
         }
     }
@@ -251,82 +263,6 @@ impl ClaimedTask {
     pub fn charge_when_released(&self) -> i64 {
         -i64::from(self.charged)
     }
-
-    /// The settlement of an attempt that was made.
-    pub fn settled(&self, decision: Decision, error: Option<String>, follow_ups: Vec<NewTask>) -> Settlement {
-        let ran = self.charge_when_run();
-        let (state, due_in, charge, clears_losses) = match decision {
-            Decision::Succeed => (State::Succeeded, None, ran, true),
-            Decision::Retry(delay) => (State::Failed, Some(delay), ran, true),
-            Decision::GiveUp => (WhenDead::given_up(self.when_dead), None, ran, true),
-            Decision::Defer(delay) => (State::Failed, Some(delay), self.charge_when_released(), false),
-        };
-        Settlement { lease: self.lease, state, due_in, charge, clears_losses, error, follow_ups }
-    }
-
-    /// The settlement that puts a row back that was not started.
-    pub fn released(&self) -> Settlement {
-        Settlement {
-            lease: self.lease,
-            state: if self.failed_before { State::Failed } else { State::Pending },
-            due_in: None,
-            charge: self.charge_when_released(),
-            clears_losses: false,
-            error: None,
-            follow_ups: Vec::new(),
-        }
-    }
-
-    /// The settlement of a row whose cancellation was asked for before it started.
-    pub fn cancelled(&self) -> Settlement {
-        Settlement {
-            lease: self.lease,
-            state: State::Cancelled,
-            due_in: None,
-            charge: self.charge_when_released(),
-            clears_losses: true,
-            error: None,
-            follow_ups: Vec::new(),
-        }
-    }
-}
-
-/// What is written when a node lets go of a row.
-///
-/// Where the row asks for cancellation, `Failed` and `Pending` become `Cancelled`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Settlement {
-    /// Key and fence.
-    pub lease: LeaseId,
-    /// The new state.
-    pub state: State,
-    /// Due again after this time; `None` leaves `next_execute_time` alone.
-    pub due_in: Option<Duration>,
-    /// Added to `execute_times`.
-    pub charge: i64,
-    /// Whether the count of lost leases starts again.
-    pub clears_losses: bool,
-    /// The error text. `None` clears it after success and leaves it alone otherwise.
-    pub error: Option<String>,
-    /// Rows to store with it.
-    pub follow_ups: Vec<NewTask>,
-}
-
-impl Settlement {
-    /// When a row is due because of it: itself again, or one stored with it.
-    pub fn next_due(&self) -> Option<Duration> {
-        let follow_up = self.follow_ups.iter().map(|row| Duration::from_micros(row.delay_us.unsigned_abs())).min();
-        self.due_in.into_iter().chain(follow_up).min()
-    }
-}
-
-/// The answer to one settlement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
-    /// It is in the table.
-    Written,
-    /// The row is no longer ours; nothing was written.
-    Lost,
 }
 
 /// A lease that is still ours.

@@ -12,7 +12,7 @@ use diesel::connection::TransactionManagerStatus;
 use diesel::result::QueryResult;
 
 use crate::dialect::Dialect;
-use crate::rows::{ClaimRow, ExpiredRow, StatusRow, StoredText};
+use crate::rows::{ClaimRow, ExpiredRow, HeadRow, StatusRow, StoredText};
 use crate::statement::Statement;
 use crate::world::World;
 use crate::write_gate::{Turn, WriteGate};
@@ -98,8 +98,7 @@ pub trait TaskConnection: RunStatement + Send + Sized + 'static {
 pub trait RunStatement {
     fn run(&mut self, statement: Statement) -> impl Future<Output = QueryResult<usize>> + Send;
     fn load_claimed(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<ClaimRow>>> + Send;
-    fn load_heads(&mut self, statement: Statement)
-    -> impl Future<Output = QueryResult<Vec<(String, i64, i64)>>> + Send;
+    fn load_heads(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<HeadRow>>> + Send;
     fn load_inserted(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<(i64, String)>>> + Send;
     fn load_existing(
         &mut self,
@@ -145,7 +144,7 @@ macro_rules! run_statement {
             fn load_heads(
                 &mut self,
                 statement: $crate::statement::Statement,
-            ) -> impl ::core::future::Future<Output = diesel::QueryResult<Vec<(String, i64, i64)>>> + Send {
+            ) -> impl ::core::future::Future<Output = diesel::QueryResult<Vec<$crate::rows::HeadRow>>> + Send {
                 use $dsl as Dsl;
                 $wrap(Dsl::load(statement.returning::<$crate::rows::HeadColumns>(), self))
             }

@@ -54,12 +54,13 @@ pub(crate) struct OwnUrl<'a> {
 impl OwnUrl<'_> {
     #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
     fn blocking<C: crate::blocking_connection::BlockingConnection>(&self) -> Box<dyn OwnTransactions> {
-        let size = u32::try_from(self.most.saturating_add(self.abandoned)).unwrap_or(u32::MAX);
+        let lendable = self.most.saturating_add(self.abandoned);
+        let size = u32::try_from(lendable).unwrap_or(u32::MAX);
         let connections =
             OwnPool::<crate::apart::Apart<C>>::open(self.url, size, SetUp::of::<C>(self.busy_wait), self.limit);
         Box::new(crate::own_transactions::BlockingTransactions::new(
             connections,
-            self.most,
+            (self.most, lendable),
             Arc::clone(self.gate),
             self.busy_wait,
             self.limit,

@@ -36,6 +36,7 @@ pub(crate) struct Sql {
     pub(crate) existing: &'static str,
     pub(crate) look: &'static str,
     pub(crate) claim: &'static str,
+    pub(crate) unheld: &'static str,
     pub(crate) settle: &'static str,
     pub(crate) settled_before: &'static str,
     pub(crate) complete: &'static str,
@@ -59,6 +60,7 @@ macro_rules! dialect {
                 existing: include_str!(concat!("../sql/", $folder, "/existing.sql")),
                 look: include_str!(concat!("../sql/", $folder, "/look.sql")),
                 claim: include_str!(concat!("../sql/", $folder, "/claim.sql")),
+                unheld: include_str!(concat!("../sql/", $folder, "/unheld.sql")),
                 settle: include_str!(concat!("../sql/", $folder, "/settle.sql")),
                 settled_before: include_str!(concat!("../sql/", $folder, "/settled_before.sql")),
                 complete: include_str!(concat!("../sql/", $folder, "/complete.sql")),
@@ -84,6 +86,7 @@ pub(crate) const MYSQL_LOCK_ORDER_KEY: &str = include_str!("../sql/mysql/lock_or
 pub(crate) const MYSQL_INSERT_ROW: &str = include_str!("../sql/mysql/insert_row.sql");
 pub(crate) const MYSQL_INSERTED: &str = include_str!("../sql/mysql/inserted.sql");
 pub(crate) const MYSQL_CLAIMABLE: &str = include_str!("../sql/mysql/claimable.sql");
+pub(crate) const MYSQL_CLAIMABLE_SERIAL: &str = include_str!("../sql/mysql/claimable_serial.sql");
 pub(crate) const MYSQL_DOUBLED: &str = include_str!("../sql/mysql/doubled.sql");
 pub(crate) const MYSQL_RENEWABLE: &str = include_str!("../sql/mysql/renewable.sql");
 pub(crate) const MYSQL_PRUNABLE: &str = include_str!("../sql/mysql/prunable.sql");

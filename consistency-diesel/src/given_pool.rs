@@ -236,13 +236,12 @@ impl<C: Migrate> Open for GivenPool<C> {
     fn store(&self, settings: &Settings, gate: Arc<WriteGate>) -> Arc<dyn Store> {
         let limit = limit(self.kind(), settings);
         let connections = Share::of(&self.0, SetUp::of::<C>(settings.busy_wait));
-        let most = match self.kind() {
-            Kind::Sqlite => 1,
-            // Tasks must leave the runtime's own work its connections.
-            _ => settings.transaction_connections.min((self.0.max_size().saturating_sub(OWN_CONNECTIONS)) as usize),
-        };
+        // Tasks must leave the runtime's own work its connections, also those whose attempt was given up.
+        let lendable = self.0.max_size().saturating_sub(OWN_CONNECTIONS) as usize;
+        let most = if self.kind() == Kind::Sqlite { 1 } else { settings.transaction_connections.min(lendable) };
+        let wait = settings.busy_wait;
         let transactions =
-            BlockingTransactions::new(connections.again(), most, Arc::clone(&gate), settings.busy_wait, limit);
+            BlockingTransactions::new(connections.again(), (most, lendable), Arc::clone(&gate), wait, limit);
         Arc::new(DieselStore::new(connections, vec![Box::new(transactions)], gate, limit))
     }
 }

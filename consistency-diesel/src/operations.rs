@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use consistency_core::rescue::{Rescued, rescue_pause};
 use consistency_core::state::State;
-use consistency_core::store::{ClaimRequest, ClaimedTask, LeaseId, Outlook, Renewed, Settled, Settlement, TaskStatus};
+use consistency_core::store::{
+    ClaimRequest, ClaimedTask, LeaseId, Outlook, Renewed, Settled, Settlement, Share, TaskStatus,
+};
 use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 use serde::Serialize;
 
 use crate::connection::TaskConnection;
-use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_DOUBLED, MYSQL_PRUNABLE, MYSQL_RENEWABLE};
+use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_CLAIMABLE_SERIAL, MYSQL_DOUBLED, MYSQL_PRUNABLE, MYSQL_RENEWABLE};
 use crate::error::is_transient;
 use crate::insert::{Lessor, insert_keyed, json};
 use crate::rows::{ClaimRow, StoredText, claimed, expired, outlook, status};
@@ -20,7 +22,7 @@ use crate::{count, micros};
 /// How often a claim is made when it would have let two rows of an ordering key run.
 const CLAIM_TRIES: usize = 5;
 
-/// When the first row of each queue and priority is due, and when the first lease ends.
+/// When the first row of each queue, priority and share is due, and when the first lease ends.
 pub(crate) async fn look<C: TaskConnection>(conn: &mut C, queues: &[String]) -> QueryResult<Outlook> {
     let rows = conn.load_heads(Statement::new(C::DIALECT.sql.look, &[("queues", json(queues)?)])).await?;
     Ok(outlook(rows))
@@ -42,7 +44,7 @@ pub(crate) async fn claim<C: TaskConnection>(
     ];
     let mut tries = 1;
     let rows = loop {
-        match claim_once(conn, &values).await {
+        match claim_once(conn, request.share, &values).await {
             Err(error) if would_run_two_of_a_key(&error) && tries < CLAIM_TRIES => tries += 1,
             claimed => break claimed?,
         }
@@ -53,12 +55,16 @@ pub(crate) async fn claim<C: TaskConnection>(
     Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }
 
-async fn claim_once<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind); 7]) -> QueryResult<Vec<ClaimRow>> {
+async fn claim_once<C: TaskConnection>(
+    conn: &mut C,
+    share: Share,
+    values: &[(&str, Bind); 7],
+) -> QueryResult<Vec<ClaimRow>> {
     if C::DIALECT.kind != Kind::Mysql {
         return conn.load_claimed(Statement::new(C::DIALECT.sql.claim, values)).await;
     }
     open_transaction(conn).await?;
-    let claimed = claim_on_mysql(conn, values).await;
+    let claimed = claim_on_mysql(conn, share, values).await;
     close_transaction(conn, claimed).await
 }
 
@@ -71,8 +77,16 @@ fn would_run_two_of_a_key(error: &Error) -> bool {
 }
 
 /// MySQL cannot return what it updates. Locked rows are skipped, so nobody waits for this transaction.
-async fn claim_on_mysql<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind); 7]) -> QueryResult<Vec<ClaimRow>> {
-    let rows = conn.load_claimed(Statement::new(MYSQL_CLAIMABLE, values)).await?;
+async fn claim_on_mysql<C: TaskConnection>(
+    conn: &mut C,
+    share: Share,
+    values: &[(&str, Bind); 7],
+) -> QueryResult<Vec<ClaimRow>> {
+    let claimable = match share {
+        Share::Workers => MYSQL_CLAIMABLE,
+        Share::SchedulingThread => MYSQL_CLAIMABLE_SERIAL,
+    };
+    let rows = conn.load_claimed(Statement::new(claimable, values)).await?;
     if !rows.is_empty() {
         let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
         let [node, lease, ..] = values.clone();
@@ -89,6 +103,20 @@ async fn claim_on_mysql<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind);
     Ok(rows)
 }
 
+/// Puts back what this node has claimed within the last `since` and does not hold.
+pub(crate) async fn put_back_unheld<C: TaskConnection>(
+    conn: &mut C,
+    node: &str,
+    held: &[i64],
+    since: Duration,
+    lease: Duration,
+) -> QueryResult<usize> {
+    // A lease that began since then ends later than this.
+    let ends = micros(lease).saturating_sub(micros(since));
+    let values = [("node", node.into()), ("ids", json(held)?), ("ends_us", ends.into())];
+    conn.run(Statement::new(C::DIALECT.sql.unheld, &values)).await
+}
+
 /// One settlement as the statements read it.
 #[derive(Serialize)]
 struct SettlementRow<'a> {
@@ -98,7 +126,7 @@ struct SettlementRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     due_us: Option<i64>,
     charge: i64,
-    clears_losses: i16,
+    losses: i16,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -165,7 +193,7 @@ fn settlement_row(settlement: &Settlement) -> SettlementRow<'_> {
         state: settlement.state.code(),
         due_us: settlement.due_in.map(micros),
         charge: settlement.charge,
-        clears_losses: i16::from(settlement.clears_losses),
+        losses: settlement.losses as i16,
         error: settlement.error.as_deref(),
     }
 }
@@ -290,8 +318,8 @@ fn rescue_row(row: &Rescued) -> RescueRow {
     }
 }
 
-/// Names of due rows of `queues` that are not in `names`. Each queue and priority with due rows is asked by itself, so that the
-/// index answers.
+/// Names of due rows of `queues` that are not in `names`. Each queue, priority and share with due rows is asked by itself, so
+/// that the index answers, and only for its first rows: known ones may be many.
 pub(crate) async fn unknown_names<C: TaskConnection>(
     conn: &mut C,
     queues: &[String],
@@ -303,6 +331,7 @@ pub(crate) async fn unknown_names<C: TaskConnection>(
         let values = [
             ("queue", head.queue.into()),
             ("priority", i64::from(head.priority).into()),
+            ("share", (head.share as i64).into()),
             ("names", json(names)?),
             ("limit", count(limit).into()),
         ];

@@ -35,7 +35,7 @@ pub(crate) trait OwnTransactions: Send + Sync {
         body: &'a mut TxBody<'_>,
     ) -> OutcomeFuture<'a>;
 
-    /// Counts the connection of this row's attempt no more: the thread that has it may hang for ever.
+    /// Counts this row's attempt no more: its thread may hang for ever, and with it its connection.
     fn gave_up(&self, lease: LeaseId);
 }
 
@@ -49,9 +49,15 @@ pub(crate) struct BlockingTransactions<R> {
 }
 
 impl<R> BlockingTransactions<R> {
-    /// At most `most` at a time, on `connections`.
-    pub(crate) fn new(connections: R, most: usize, gate: Arc<WriteGate>, busy_wait: Duration, limit: Duration) -> Self {
-        Self { connections, free: Permits::new(most), gate, busy_wait, limit }
+    /// At most `most` at a time, on `connections`; of these at most `lendable` are lent, those of attempts given up among them.
+    pub(crate) fn new(
+        connections: R,
+        (most, lendable): (usize, usize),
+        gate: Arc<WriteGate>,
+        busy_wait: Duration,
+        limit: Duration,
+    ) -> Self {
+        Self { connections, free: Permits::new(most, lendable), gate, busy_wait, limit }
     }
 }
 
@@ -94,7 +100,7 @@ impl<R: Connections<Connection: BlockingConnection>> OwnTransactions for Blockin
     }
 }
 
-/// Counted rights to go on, each in the name of a row.
+/// Counted rights to go on, each in the name of a row, and the connections behind them.
 struct Permits {
     state: Mutex<PermitState>,
     returned: Condvar,
@@ -103,19 +109,23 @@ struct Permits {
 struct PermitState {
     free: usize,
     held: HashSet<LeaseId>,
+    /// Connections not lent. An attempt given up keeps its own until it ends, although its right is given back.
+    lendable: usize,
 }
 
 impl Permits {
-    fn new(count: usize) -> Self {
-        Self { state: Mutex::new(PermitState { free: count.max(1), held: HashSet::new() }), returned: Condvar::new() }
+    fn new(count: usize, lendable: usize) -> Self {
+        let state = PermitState { free: count.max(1), held: HashSet::new(), lendable: lendable.max(1) };
+        Self { state: Mutex::new(state), returned: Condvar::new() }
     }
 
     fn take(&self, lease: LeaseId) -> Permit<'_> {
         let mut state = self.state.lock();
-        while state.free == 0 {
+        while state.free == 0 || state.lendable == 0 {
             self.returned.wait(&mut state);
         }
         state.free -= 1;
+        state.lendable -= 1;
         state.held.insert(lease);
         Permit { permits: self, lease }
     }
@@ -137,7 +147,10 @@ struct Permit<'a> {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
+        self.permits.state.lock().lendable += 1;
         self.permits.give_back(self.lease);
+        // Its right may have been given back before, and somebody wait for the connection alone.
+        self.permits.returned.notify_one();
     }
 }
 

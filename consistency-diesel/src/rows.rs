@@ -6,7 +6,7 @@ use consistency_core::enqueue::ExistingTask;
 use consistency_core::rescue::Expired;
 use consistency_core::retry::Loss;
 use consistency_core::state::State;
-use consistency_core::store::{ClaimedTask, Head, LeaseId, Outlook, TaskStatus};
+use consistency_core::store::{ClaimedTask, Head, LeaseId, Outlook, Share, TaskStatus};
 use consistency_core::when_dead::WhenDead;
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
@@ -60,6 +60,7 @@ pub(crate) type ClaimColumns = (
     BigInt,
     BigInt,
     BigInt,
+    BigInt,
 );
 
 /// A claimed row.
@@ -74,6 +75,7 @@ pub(crate) type ClaimRow = (
     Option<i64>,
     Option<i64>,
     Option<StoredText>,
+    i64,
     i64,
     i64,
     i64,
@@ -94,6 +96,7 @@ pub(crate) fn claimed(row: ClaimRow, queue: &str) -> (i64, ClaimedTask) {
         meta,
         failed,
         cancel,
+        lost,
         due,
     ) = row;
     let mut unreadable = None;
@@ -111,22 +114,27 @@ pub(crate) fn claimed(row: ClaimRow, queue: &str) -> (i64, ClaimedTask) {
         queue: queue.to_owned(),
         failed_before: failed != 0,
         cancel_requested: cancel != 0,
+        lost_times: lost,
         unreadable,
     };
     (due, task)
 }
 
 /// Columns of a look.
-pub(crate) type HeadColumns = (Text, BigInt, BigInt);
+pub(crate) type HeadColumns = (Text, BigInt, BigInt, BigInt);
 
-/// What a look finds: the first row of each queue and priority, and under the priority -1, which no row has, the lease that
+/// Queue, priority, share and wait.
+pub(crate) type HeadRow = (String, i64, i64, i64);
+
+/// What a look finds: the first row of each queue, priority and share, and under the priority -1, which no row has, the lease that
 /// ends first.
-pub(crate) fn outlook(rows: Vec<(String, i64, i64)>) -> Outlook {
+pub(crate) fn outlook(rows: Vec<HeadRow>) -> Outlook {
     let mut outlook = Outlook::default();
-    for (queue, priority, wait_us) in rows {
+    for (queue, priority, share, wait_us) in rows {
         let wait = micros(wait_us);
+        let share = if share == Share::SchedulingThread as i64 { Share::SchedulingThread } else { Share::Workers };
         match i16::try_from(priority) {
-            Ok(priority @ 0..) => outlook.heads.push(Head { queue, priority, wait }),
+            Ok(priority @ 0..) => outlook.heads.push(Head { queue, priority, share, wait }),
             _ => outlook.lease_ends_in = Some(wait),
         }
     }

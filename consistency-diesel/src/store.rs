@@ -140,6 +140,13 @@ impl<R: Connections> Store for DieselStore<R> {
         })
     }
 
+    fn put_back_unheld(&self, node: &str, held: &[i64], since: Duration, lease: Duration) -> Result<usize, StoreError> {
+        let (node, held) = (node.to_owned(), held.to_vec());
+        self.write(self.waiting_within(lease, "what lost claims took"), async move |conn| {
+            operations::put_back_unheld(conn, &node, &held, since, lease).await
+        })
+    }
+
     fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let (alone, with_rows): (Vec<_>, Vec<_>) =
             settlements.iter().cloned().partition(|settlement| settlement.follow_ups.is_empty());

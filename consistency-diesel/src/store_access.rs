@@ -23,7 +23,7 @@ pub fn open<C: BlockingConnection>(address: &str, limit: Duration) -> Arc<dyn St
     let set_up = SetUp::of::<C>(limit);
     let connections = OwnPool::<Apart<C>>::open(address, 4, set_up.with_server_limits(limit), limit);
     let of_tasks = OwnPool::<Apart<C>>::open(address, 4, set_up, limit);
-    let transactions = BlockingTransactions::new(of_tasks, 4, Arc::clone(&gate), limit, limit);
+    let transactions = BlockingTransactions::new(of_tasks, (4, 4), Arc::clone(&gate), limit, limit);
     Arc::new(DieselStore::new(connections, vec![Box::new(transactions)], gate, limit))
 }
 

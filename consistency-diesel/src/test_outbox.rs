@@ -19,7 +19,7 @@ use consistency_core::retry::decide;
 use consistency_core::sensitive::Secrets;
 use consistency_core::settings::Settings;
 use consistency_core::state::State;
-use consistency_core::store::{ClaimRequest, ClaimedTask, Outlook, Share, TransactionOutcome};
+use consistency_core::store::{ClaimRequest, ClaimedTask, Outlook, TransactionOutcome};
 use consistency_core::task::{Attempt, Body, NeededType, Task, TaskDefinition, TxBody, tx_body};
 use diesel::result::QueryResult;
 
@@ -189,7 +189,7 @@ impl TestRun {
         let queues: Vec<String> = self.settings.served_queues(named).into_iter().collect();
         let Outlook { mut heads, .. } = operations::look(conn, &queues).await?;
         heads.retain(|head| head.wait.is_zero());
-        heads.sort_by_key(|head| head.priority);
+        heads.sort_by_key(|head| (head.priority, head.share));
         for head in heads {
             let request = ClaimRequest {
                 node: NODE,
@@ -198,7 +198,7 @@ impl TestRun {
                 priority: head.priority,
                 names: &self.names,
                 limit: 1,
-                share: Share::All,
+                share: head.share,
             };
             if let Some(task) = operations::claim(conn, &request).await?.pop() {
                 return Ok(Some(task));

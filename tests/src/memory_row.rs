@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use consistency_core::new_task::NewTask;
+use consistency_core::new_task::{NewTask, is_first_version};
 use consistency_core::rescue::Rescued;
 use consistency_core::retry::{Loss, after_loss};
 use consistency_core::state::State;
-use consistency_core::store::{ClaimRequest, ClaimedTask, LeaseId, Settlement, Share, TaskStatus};
+use consistency_core::store::{ClaimRequest, ClaimedTask, LeaseId, Losses, Settlement, Share, TaskStatus};
 use consistency_core::task::{ExecuteMode, RunOn};
 use consistency_core::when_dead::WhenDead;
 
@@ -52,17 +52,18 @@ impl MemoryRow {
         }
     }
 
-    /// Whether a claim asks for rows like this one.
-    pub(crate) fn fits(&self, request: &ClaimRequest<'_>) -> bool {
+    /// Whose it is.
+    pub(crate) fn share(&self) -> Share {
         let serial =
             self.new.execute_mode == ExecuteMode::Scheduled as i16 && self.new.thread_way == RunOn::Caller as i16;
+        if serial { Share::SchedulingThread } else { Share::Workers }
+    }
+
+    /// Whether a claim asks for rows like this one.
+    pub(crate) fn fits(&self, request: &ClaimRequest<'_>) -> bool {
         self.new.queue == request.queue
             && self.new.priority == request.priority
-            && match request.share {
-                Share::All => true,
-                Share::Workers => !serial,
-                Share::SchedulingThread => serial,
-            }
+            && request.share == self.share()
             && request.names.contains(&self.new.method_name)
     }
 
@@ -92,8 +93,30 @@ impl MemoryRow {
             queue: self.new.queue.clone(),
             failed_before: self.error.is_some(),
             cancel_requested: self.cancel_requested,
+            lost_times: self.lost_times,
             unreadable: None,
         }
+    }
+
+    /// Whether its claim by `node` was committed later than `since`, and this is not in `held`.
+    pub(crate) fn is_unheld(&self, id: i64, node: &str, held: &[i64], ends_after: Micros) -> bool {
+        self.state == State::Running
+            && self.owner.as_deref() == Some(node)
+            && self.lease_until >= ends_after
+            && !is_first_version(self.version)
+            && !held.contains(&id)
+    }
+
+    /// Takes its claim back.
+    pub(crate) fn unclaim(&mut self, now: Micros) {
+        self.state = match () {
+            () if self.cancel_requested => State::Cancelled,
+            () if self.error.is_some() => State::Failed,
+            () => State::Pending,
+        };
+        self.execute_times = (self.execute_times - 1).max(0);
+        self.owner = None;
+        self.changed = now;
     }
 
     pub(crate) fn settle(&mut self, settlement: &Settlement, now: Micros) {
@@ -110,8 +133,10 @@ impl MemoryRow {
             self.due = now + micros(delay);
         }
         self.execute_times += settlement.charge;
-        if settlement.clears_losses {
-            self.lost_times = 0;
+        match settlement.losses {
+            Losses::Kept => {}
+            Losses::OneMore => self.lost_times += 1,
+            Losses::Cleared => self.lost_times = 0,
         }
         self.owner = None;
         self.changed = now;

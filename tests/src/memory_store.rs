@@ -10,8 +10,8 @@ use consistency_core::new_task::NewTask;
 use consistency_core::rescue::Rescued;
 use consistency_core::state::State;
 use consistency_core::store::{
-    ClaimRequest, ClaimedTask, Head, LeaseId, OutcomeFuture, Outlook, Renewed, Settled, Settlement, Store, TaskStatus,
-    TransactionOutcome,
+    ClaimRequest, ClaimedTask, Head, LeaseId, OutcomeFuture, Outlook, Renewed, Settled, Settlement, Share, Store,
+    TaskStatus, TransactionOutcome,
 };
 use consistency_core::task::{NeededType, TxBody};
 use parking_lot::Mutex;
@@ -162,15 +162,16 @@ impl Store for MemoryStore {
 
     fn look(&self, queues: &[String]) -> Result<Outlook, StoreError> {
         let table = self.table.lock();
-        let mut first: BTreeMap<(&str, i16), Micros> = BTreeMap::new();
+        let mut first: BTreeMap<(&str, i16, Share), Micros> = BTreeMap::new();
         for row in table.rows.values().filter(|row| row.state.is_claimable() && queues.contains(&row.new.queue)) {
-            let due = first.entry((&row.new.queue, row.new.priority)).or_insert(row.due);
+            let due = first.entry((&row.new.queue, row.new.priority, row.share())).or_insert(row.due);
             *due = row.due.min(*due);
         }
         let now = table.now();
-        let head = |((queue, priority), due): ((&str, i16), Micros)| Head {
+        let head = |((queue, priority, share), due): ((&str, i16, Share), Micros)| Head {
             queue: queue.to_owned(),
             priority,
+            share,
             wait: until(due, now),
         };
         let leases = table.rows.values().filter(|row| row.state == State::Running).map(|row| row.lease_until);
@@ -184,6 +185,14 @@ impl Store for MemoryStore {
         let ids = table.claimable(request);
         let claim = |id: i64| table.rows.get_mut(&id).map(|row| row.claim(id, request, now));
         Ok(ids.into_iter().filter_map(claim).collect())
+    }
+
+    fn put_back_unheld(&self, node: &str, held: &[i64], since: Duration, lease: Duration) -> Result<usize, StoreError> {
+        let mut table = self.table.lock();
+        let now = table.now();
+        let ends_after = now + micros(lease) - micros(since);
+        let unheld = table.rows.iter_mut().filter(|(id, row)| row.is_unheld(**id, node, held, ends_after));
+        Ok(unheld.map(|(_, row)| row.unclaim(now)).count())
     }
 
     fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use consistency_core::event::Event;
 use consistency_core::state::State;
 use consistency_diesel::prelude::*;
+use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
 use consistency_tests::recorder::Recorder;
-use consistency_tests::scene::Probe;
+use consistency_tests::scene::{Probe, store, store_all};
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::result::Error;
 
@@ -17,6 +18,12 @@ use diesel::result::Error;
 #[consistency_task]
 fn quick(number: i64, #[inject] probe: &Arc<Probe>) {
     probe.note(number.to_string());
+}
+
+/// Blocks its thread, and its connection, until the test lets it go.
+fn hang(probe: &Arc<Probe>) {
+    probe.note("hangs");
+    probe.go.wait_for(1);
 }
 
 const SIZE: u32 = 6;
@@ -36,8 +43,13 @@ for_each_database! {
             Pool::builder().max_size(SIZE).connection_timeout(Duration::from_secs(20)).build(manager).unwrap()
         }
 
+        #[consistency_task(timeout = "100ms", retry_every = "1h")]
+        fn hangs(#[tx] _tx: &mut TaskTx<Conn>, #[inject] probe: &Arc<Probe>) {
+            hang(probe);
+        }
+
         fn outbox_on(pool: &Pool<ConnectionManager<Conn>>, recorder: &Recorder, probe: &Arc<Probe>) -> Outbox {
-            let builder = Outbox::builder(pool.clone()).migrate().only([quick::NAME]).inject(Arc::clone(probe));
+            let builder = Outbox::builder(pool.clone()).migrate().only([quick::NAME, hangs::NAME]).inject(Arc::clone(probe));
             let builder = builder.poll_interval(Duration::from_millis(20)).store_timeout(LIMIT).busy_wait(LIMIT);
             builder.listener(recorder.listener()).start_blocking().unwrap()
         }
@@ -81,5 +93,30 @@ for_each_database! {
         held.pop();
         recorder.wait_for_settled(&task_id, State::Succeeded);
         outbox.shutdown_blocking();
+    }
+
+    /// On SQLite the first of them holds the write lock, and nobody else writes.
+    fn connections_that_abandoned_bodies_keep_are_none_of_the_runtimes_own(database: &Database) {
+        if BACKEND != Backend::Sqlite {
+            let (recorder, probe) = (Recorder::new(), Probe::new());
+            let pool = pool(database);
+            let outbox = outbox_on(&pool, &recorder, &probe);
+            let hanging = store_all::<Conn>(database, &outbox, (0..2 * SIZE).map(|_| hangs()));
+            let given_up = |events: &[Event]| {
+                events.iter().filter(|event| matches!(event, Event::TimeLimitReached { .. })).count()
+            };
+            // As many as may have one; those behind them wait.
+            let most = (SIZE - 4) as usize;
+            recorder.wait_for("abandoned bodies", |events| given_up(events) >= most);
+            for number in 0..5 {
+                let task_id = store::<Conn>(database, &outbox, quick(number));
+                recorder.wait_for_settled(&task_id, State::Succeeded);
+            }
+            assert_eq!((probe.count("hangs"), given_up(&recorder.events())), (most, most));
+            probe.go.raise();
+            recorder.wait_for_count(hanging.len() - most, State::Succeeded);
+            assert_eq!(database.count("consistency_task", "lost_times > 0"), 0);
+            outbox.shutdown_blocking();
+        }
     }
 }

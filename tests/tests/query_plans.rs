@@ -21,18 +21,23 @@ const ROWS: u64 = 8 * LIMIT as u64 + 100;
 /// Pages: a row lies in a page, and an update writes one more and one of each index, some steps below its root.
 const PAGES: u64 = 40 * LIMIT as u64 + 200;
 
+/// How many due rows a search for unknown names looks at, and no more.
+const EXAMINED: u64 = 10_000;
+
 /// How many rows of each kind.
 struct Sizes {
     finished: usize,
     future: usize,
     due: usize,
+    /// Due rows that are more than anybody is asked for.
+    backlog: usize,
 }
 
 fn sizes() -> Sizes {
     if is_long() {
-        Sizes { finished: 1_000_000, future: 1_000_000, due: 10_000 }
+        Sizes { finished: 1_000_000, future: 1_000_000, due: 10_000, backlog: 1_000_000 }
     } else {
-        Sizes { finished: 60_000, future: 60_000, due: 2_000 }
+        Sizes { finished: 60_000, future: 60_000, due: 2_000, backlog: 60_000 }
     }
 }
 
@@ -50,6 +55,7 @@ fn fill(database: &Database, sizes: &Sizes) {
     Bulk { handle: "finished", rows: sizes.finished, state: 2, seconds: -day, ..due }.load(database);
     Bulk { handle: "later", rows: sizes.future / 2, seconds: 90 * day, ..due }.load(database);
     due.load(database);
+    Bulk { handle: "backlog", rows: sizes.backlog, ..due }.load(database);
     // As many as the limit of each statement are its own; the others are those of other nodes, and orphans.
     Bulk { handle: "running", rows: LIMIT, state: 1, seconds: day, ..due }.load(database);
     Bulk { handle: "elsewhere", state: 1, seconds: day, ..due }.load(database);
@@ -72,7 +78,7 @@ fn values(database: &Database) -> Values<'static> {
         .iter()
         .map(|row| {
             json!({
-                "id": row.id, "version": row.version, "state": 3, "due_us": 1, "charge": 0, "clears_losses": 1, "error": "no",
+                "id": row.id, "version": row.version, "state": 3, "due_us": 1, "charge": 0, "losses": 2, "error": "no",
                 "lost_times": 1, "pause_us": 0, "task_id": row.task_id, "leased": false, "first_version": 1, "delay_us": 0,
                 "parameter_types": "", "method_name": KNOWN, "method_sign_name": "", "execute_interval_second": 60,
                 "delay_time": 0, "task_parameter": "{}", "execute_mode": 2, "thread_way": 1, "queue": "default", "priority": 5,
@@ -101,6 +107,7 @@ fn values(database: &Database) -> Values<'static> {
         ("share", Bound::Int(0)),
         ("task_id", Bound::Text(running[0].task_id.clone())),
         ("task_ids", text(json!(task_ids))),
+        ("ends_us", Bound::Int(9_000_000)),
         ("version", Bound::Int(running[0].version)),
     ])
 }
@@ -131,6 +138,9 @@ for_each_database! {
         let sizes = sizes();
         fill(database, &sizes);
         let values = values(database);
+        // Of the scheduling thread's share there is nothing, behind all that is due for workers.
+        let mut others = values.clone();
+        others.insert("share", Bound::Int(1));
         let mut failures = Vec::new();
         for with_statistics in [false, true] {
             if with_statistics {
@@ -143,8 +153,10 @@ for_each_database! {
                     continue;
                 }
                 let more = match statement.as_str() {
-                    // Goes on through what is due, and nothing else, until it has found some.
-                    "unknown_names" => 2 * sizes.due as u64,
+                    // Puts them aside before it looks at their names.
+                    "unknown_names" => 3 * EXAMINED,
+                    // Goes through what runs anywhere, and nothing else; asked only after a claim has failed.
+                    "unheld" => 4 * sizes.due as u64,
                     // Until it has statistics, PostgreSQL takes orphans and finished rows for few, and sorts all of them.
                     "expired" if !with_statistics => 2 * sizes.due as u64,
                     "prune" if !with_statistics => 2 * sizes.finished as u64,
@@ -152,6 +164,11 @@ for_each_database! {
                 };
                 for failure in too_much(database, &statement, &values, ROWS + more, PAGES + more) {
                     failures.push(format!("with statistics: {with_statistics}: {failure}"));
+                }
+                // MySQL and MariaDB have a statement of its own for each share.
+                if matches!(statement.as_str(), "claim" | "unknown_names") && BACKEND != Backend::Mysql {
+                    let failed = too_much(database, &statement, &others, ROWS, PAGES);
+                    failures.extend(failed.iter().map(|failure| format!("of the scheduling thread: {failure}")));
                 }
             }
         }

@@ -1,12 +1,20 @@
-SELECT queue, priority, GREATEST(0, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), due))
+SELECT queue, priority, share, GREATEST(0, due - TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', UTC_TIMESTAMP(6)))
 FROM (
-    SELECT q.queue, p.priority,
-        (SELECT t.claim_time FROM consistency_task t FORCE INDEX (consistency_task_claim)
+    SELECT q.queue, p.priority, 0 AS share,
+        (SELECT t.claim_place FROM consistency_task t FORCE INDEX (consistency_task_claim)
          WHERE t.queue = q.queue AND t.priority = p.priority
-         ORDER BY t.claim_time LIMIT 1) AS due
+         ORDER BY t.claim_place LIMIT 1) AS due
+    FROM JSON_TABLE({queues}, '$[*]' COLUMNS (queue VARCHAR(100) COLLATE utf8mb4_bin PATH '$')) AS q
+    CROSS JOIN JSON_TABLE('[0,1,2,3,4,5,6,7,8,9]', '$[*]' COLUMNS (priority SMALLINT PATH '$')) AS p
+    UNION ALL
+    SELECT q.queue, p.priority, 1 AS share,
+        2000000000000000000 - (
+            SELECT t.claim_place FROM consistency_task t FORCE INDEX (consistency_task_claim)
+            WHERE t.queue = q.queue AND t.priority = p.priority
+            ORDER BY t.claim_place DESC LIMIT 1) AS due
     FROM JSON_TABLE({queues}, '$[*]' COLUMNS (queue VARCHAR(100) COLLATE utf8mb4_bin PATH '$')) AS q
     CROSS JOIN JSON_TABLE('[0,1,2,3,4,5,6,7,8,9]', '$[*]' COLUMNS (priority SMALLINT PATH '$')) AS p) AS heads
-WHERE due < TIMESTAMP'9999-12-31 00:00:00'
+WHERE due < 1000000000000000000
 UNION ALL
-SELECT '', -1, GREATEST(0, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), lease_until))
+SELECT '', -1, 0, GREATEST(0, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), lease_until))
 FROM (SELECT lease_until FROM consistency_task WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1) AS l

@@ -4,10 +4,9 @@ SET state = 1, version = (version + 1) % 4611686018427387904, execute_times = LE
 WHERE id = ANY (ARRAY(
     SELECT t.id
     FROM consistency_task t
-    WHERE t.queue = {queue} AND t.priority = {priority} AND t.state IN (0, 3)
+    WHERE t.queue = {queue} AND t.priority = {priority} AND (CASE WHEN t.execute_mode = 2 AND t.thread_way = 2 THEN 1 ELSE 0 END) = {share} AND t.state IN (0, 3)
       AND t.next_execute_time <= (SELECT clock_timestamp())
       AND t.method_name = ANY (ARRAY(SELECT json_array_elements_text({names}::json)))
-      AND ({share} = 2 OR (t.execute_mode = 2 AND t.thread_way = 2) = ({share} = 1))
       AND (t.order_key IS NULL
         -- Not of a key known to be held up: one look-up in memory for each of many rows behind the same head.
         OR t.order_key NOT IN (
@@ -31,5 +30,5 @@ WHERE id = ANY (ARRAY(
     LIMIT {limit}
     FOR UPDATE SKIP LOCKED))
 RETURNING id, task_id::text, method_name::text, task_parameter, version, execute_times::bigint, execute_interval_second::bigint,
-    max_execute_times::bigint, (CASE WHEN order_key IS NOT NULL THEN order_policy END)::bigint, meta, (error_message IS NOT NULL)::int::bigint, cancel_requested::bigint,
+    max_execute_times::bigint, (CASE WHEN order_key IS NOT NULL THEN order_policy END)::bigint, meta, (error_message IS NOT NULL)::int::bigint, cancel_requested::bigint, lost_times::bigint,
     (EXTRACT(EPOCH FROM next_execute_time) * 1000000)::bigint

@@ -10,7 +10,7 @@ use consistency_core::store::Share;
 use consistency_core::task::DEFAULT_QUEUE;
 
 use super::steps::{
-    Claim, LONG, NAME, claim, claim_one, due_since, failure, handles, insert, row, rows, settle, status,
+    Claim, LONG, NAME, NODE, claim, claim_one, due_since, failure, handles, insert, row, rows, settle, status,
 };
 use crate::store_under_test::StoreUnderTest;
 
@@ -98,11 +98,44 @@ pub fn the_scheduling_thread_and_the_workers_take_different_rows(on: &dyn StoreU
     assert_eq!(handles(&claim(on, 10)), ["1/1", "1/2", "2/1"]);
 }
 
-/// Without a scheduling thread, nothing waits for one.
-pub fn a_process_without_a_scheduling_thread_takes_all_rows(on: &dyn StoreUnderTest) {
+/// A look tells them apart, so that nobody asks for rows of a share that has none.
+pub fn a_look_tells_the_rows_of_the_scheduling_thread_from_those_of_workers(on: &dyn StoreUnderTest) {
     let of = |task_id: &str, execute_mode, thread_way| NewTask { execute_mode, thread_way, ..due_since(task_id, 0) };
-    insert(on, &[of("1/1", 1, 1), of("1/2", 1, 2), of("2/1", 2, 1), of("2/2", 2, 2)]);
-    assert_eq!(handles(&Claim { share: Share::All, ..Claim::default() }.take(on)), ["1/1", "1/2", "2/1", "2/2"]);
+    let shares = || {
+        let heads = on.store().look(&["default".to_owned()]).unwrap().heads;
+        let mut shares: Vec<_> = heads.iter().map(|head| head.share).collect();
+        shares.sort();
+        shares
+    };
+    insert(on, &[of("1/2", 1, 2), of("2/1", 2, 1)]);
+    assert_eq!(shares(), [Share::Workers]);
+    insert(on, &[of("2/2", 2, 2)]);
+    assert_eq!(shares(), [Share::Workers, Share::SchedulingThread]);
+    assert_eq!(claim(on, 10).len(), 2);
+    assert_eq!(shares(), [Share::SchedulingThread]);
+}
+
+/// Of what a node has claimed, it puts back what it does not hold, and nothing that was inserted leased.
+pub fn what_a_lost_claim_took_is_put_back_uncharged(on: &dyn StoreUnderTest) {
+    let leased = NewTask { leased: true, max_execute_times: Some(1), ..row("inserted leased") };
+    insert(on, &[leased, row("lost"), row("held"), row("cancelled")]);
+    let claimed = claim(on, 10);
+    let id = |task_id: &str| claimed.iter().find(|task| task.task_id == task_id).unwrap().lease.id;
+    on.request_cancel(id("cancelled"));
+    let held = [id("held")];
+    let put_back = |node, since| on.store().put_back_unheld(node, &held, since, LONG).unwrap();
+    assert_eq!(put_back("node-b", LONG), 0, "another node's");
+    assert_eq!(put_back(NODE, LONG), 2);
+    assert_eq!(put_back(NODE, LONG), 0, "again");
+    let now = |task_id| {
+        let status = status(on, task_id);
+        (status.state, status.execute_times, status.lost_times)
+    };
+    assert_eq!(now("lost"), (State::Pending, 0, 0));
+    assert_eq!(now("cancelled"), (State::Cancelled, 0, 0));
+    assert_eq!(now("held"), (State::Running, 1, 0));
+    assert_eq!(now("inserted leased"), (State::Running, 1, 0));
+    assert_eq!(handles(&claim(on, 10)), ["lost"]);
 }
 
 /// What is leased or finished is not there for a claim.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use consistency_core::new_task::NewTask;
-use consistency_core::store::{Head, Outlook, Settled};
+use consistency_core::store::{Head, Outlook, Settled, Share};
 
 use super::steps::{
     Claim, LONG, SHORT, claim, claim_one, claim_one_for, due_since, failure, insert, let_short_leases_end, row, settle,
@@ -61,7 +61,7 @@ pub fn a_retry_is_never_claimed_before_it_is_due(on: &dyn StoreUnderTest) {
 pub fn a_row_years_overdue_is_due(on: &dyn StoreUnderTest) {
     insert(on, &[NewTask { due_at_us: Some(0), ..row("epoch") }, due_since("2023", 0), row("now")]);
     let heads = on.store().look(&["default".to_owned()]).unwrap().heads;
-    assert_eq!(heads, [Head { queue: "default".to_owned(), priority: 5, wait: Duration::ZERO }]);
+    assert_eq!(heads, [Head { queue: "default".to_owned(), priority: 5, share: Share::Workers, wait: Duration::ZERO }]);
     assert_eq!(status(on, "epoch").due_in, Duration::ZERO);
     let taken: Vec<_> = claim(on, 10).into_iter().map(|task| task.task_id).collect();
     assert_eq!(taken, ["epoch", "2023", "now"]);

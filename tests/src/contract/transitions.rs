@@ -5,7 +5,7 @@ use std::time::Duration;
 use consistency_core::new_task::NewTask;
 use consistency_core::retry::Decision;
 use consistency_core::state::{Cause, State};
-use consistency_core::store::{ClaimedTask, Settled, Settlement};
+use consistency_core::store::{ClaimedTask, Losses, Settled, Settlement};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -229,8 +229,10 @@ impl Expected {
         self.state = if self.cancel && puts_back { State::Cancelled } else { settlement.state };
         self.execute_times += settlement.charge;
         self.has_error = settlement.state != State::Succeeded && (settlement.error.is_some() || self.has_error);
-        if settlement.clears_losses {
-            self.lost_times = 0;
+        match settlement.losses {
+            Losses::Kept => {}
+            Losses::OneMore => self.lost_times += 1,
+            Losses::Cleared => self.lost_times = 0,
         }
         self.held = None;
         self.settled = Some(version);

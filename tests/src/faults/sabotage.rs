@@ -118,6 +118,11 @@ impl Store for Sabotaged {
         Ok(claimed)
     }
 
+    fn put_back_unheld(&self, node: &str, held: &[i64], since: Duration, lease: Duration) -> Result<usize, StoreError> {
+        self.reach()?;
+        self.inner.put_back_unheld(node, held, since, lease)
+    }
+
     fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let mut settlements = settlements.to_vec();
         if self.suffers(Sabotage::Unfenced) {

@@ -29,9 +29,14 @@ CREATE TABLE IF NOT EXISTS consistency_task (
     cancel_requested        SMALLINT NOT NULL DEFAULT 0,
     meta                    TEXT,
     order_policy            SMALLINT NOT NULL DEFAULT 0,
-    -- When a claim may take the row; the end of time while none may, so that such rows lie behind those a claim or a look
-    -- reads. NULL would put them before.
-    claim_time              DATETIME(6) AS (CASE WHEN state IN (0, 3) THEN next_execute_time ELSE TIMESTAMP'9999-12-31 00:00:00' END) STORED,
+    -- The row's place in the line of claims, in microseconds: workers' rows stand from the front on, by when they are due since the
+    -- year 1000, and those of the scheduling thread from the back on, mirrored. Rows that no claim may take are in the middle,
+    -- behind those a claim or a look reads from either end. NULL would put them before.
+    claim_place             BIGINT AS (CASE
+        WHEN state NOT IN (0, 3) THEN 1000000000000000000
+        WHEN execute_mode = 2 AND thread_way = 2
+            THEN 2000000000000000000 - TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', next_execute_time)
+        ELSE TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', next_execute_time) END) STORED,
     -- When the row was finished; NULL while it is not.
     finished_time           DATETIME(6) AS (CASE WHEN state IN (2, 6, 7) THEN gmt_modified END) STORED,
     -- Which part the row has in its ordering key: it runs, or it waits and holds up the later ones; NULL where it has none.
@@ -52,8 +57,8 @@ CREATE TABLE IF NOT EXISTS consistency_task (
             OR lease_until >= '1000-01-01' AND (DAY(lease_until) BETWEEN 1 AND DAY(LAST_DAY(lease_until))) IS TRUE)),
     CONSTRAINT consistency_task_cancel CHECK (cancel_requested IN (0, 1)),
     CONSTRAINT consistency_task_order_policy CHECK (order_policy BETWEEN 0 AND 2 AND (order_policy = 0 OR order_key IS NOT NULL)),
-    -- The claim: oldest due first within a queue and priority.
-    INDEX consistency_task_claim (queue, priority, claim_time, id),
+    -- The claim: oldest due first within a queue and priority, for workers from the front and for the scheduling thread from the back.
+    INDEX consistency_task_claim (queue, priority, claim_place, id),
     -- The rescue: rows by the end of their lease.
     INDEX consistency_task_lease_until (lease_until),
     -- The running row of an ordering key, and the oldest waiting one.

@@ -46,8 +46,11 @@ CREATE TABLE consistency_task (
     CONSTRAINT consistency_task_order_policy CHECK (order_policy BETWEEN 0 AND 2 AND (order_policy = 0 OR order_key IS NOT NULL))
 ) STRICT;
 
--- The claim: oldest due first within a queue and priority. Rows that cannot be claimed are not in it.
-CREATE INDEX consistency_task_claim ON consistency_task (queue, priority, next_execute_time, id) WHERE state IN (0, 3);
+-- The claim: oldest due first within a queue, a priority, and what is for workers or for the scheduling thread. Rows that cannot be
+-- claimed are not in it.
+CREATE INDEX consistency_task_claim
+    ON consistency_task (queue, priority, (CASE WHEN execute_mode = 2 AND thread_way = 2 THEN 1 ELSE 0 END), next_execute_time, id)
+    WHERE state IN (0, 3);
 -- The rescue: rows by the end of their lease.
 CREATE INDEX consistency_task_lease_until ON consistency_task (lease_until) WHERE state = 1;
 -- The oldest row of an ordering key that waits and holds up the later ones.
