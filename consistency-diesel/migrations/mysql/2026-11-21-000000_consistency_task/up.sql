@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS consistency_task (
     biz_type                VARCHAR(100),
     biz_id                  VARCHAR(100),
     cancel_requested        SMALLINT NOT NULL DEFAULT 0,
-    meta                    TEXT,
+    meta                    MEDIUMTEXT,
     order_policy            SMALLINT NOT NULL DEFAULT 0,
     -- When a claim may take the row; the end of time while none may, so that such rows lie behind those a claim or a look
     -- reads. NULL would put them before.
