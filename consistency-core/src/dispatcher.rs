@@ -87,6 +87,8 @@ impl Dispatcher {
                 pace.announced();
             }
         }
+        // What is there shall not wait for the end of its lease.
+        self.executor.decide(&self.lanes);
     }
 
     /// Takes rows back whose lease has ended; whether there were any.
@@ -111,6 +113,7 @@ impl Dispatcher {
             return Ok(false);
         }
         self.executor.renew_overdue_leases();
+        self.executor.decide(&self.lanes);
         let mut found = false;
         loop {
             let rescue = || self.executor.store.rescue(settings.crash_budget, RESCUE_BATCH);

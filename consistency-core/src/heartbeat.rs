@@ -1,4 +1,5 @@
-//! Keeps leases alive and attempts within their time limits: one thread that never runs user code.
+//! Keeps leases alive and attempts within their time limits, and asks for what is perhaps committed: one thread that never runs
+//! user code.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,6 +11,7 @@ use crate::error::TaskError;
 use crate::event::Event;
 use crate::executor::Executor;
 use crate::fault::{self, Point};
+use crate::lane::Lane;
 use crate::ledger::{RunningAttempt, Stage};
 
 /// Most leases one statement renews.
@@ -23,6 +25,8 @@ const RENEW: &str = "renew leases";
 /// The heartbeat thread's work.
 pub(crate) struct Heartbeat {
     pub(crate) executor: Arc<Executor>,
+    /// Where rows go that turn out to be committed.
+    pub(crate) lanes: Vec<Arc<Lane>>,
     pub(crate) abandoned: Arc<AtomicUsize>,
     /// Raised once nothing is held any more.
     pub(crate) stopped: Arc<AtomicBool>,
@@ -76,7 +80,11 @@ impl Heartbeat {
             if now >= next_beat {
                 next_beat = if self.executor.renew_leases() { now + beat } else { now + RETRY_AFTER.min(beat) };
             }
-            let until = next_limit.map_or(next_beat, |limit| limit.min(next_beat));
+            if self.executor.undecided.ask_at().is_some_and(|at| at <= now) {
+                self.executor.decide(&self.lanes);
+            }
+            let until =
+                [next_limit, self.executor.undecided.ask_at()].into_iter().flatten().fold(next_beat, Instant::min);
             self.executor.watchdog.wait(until.saturating_duration_since(Instant::now()));
         }
     }

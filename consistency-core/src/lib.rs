@@ -42,6 +42,7 @@ pub mod storage_probe;
 pub mod store;
 pub mod task;
 pub mod transaction_probe;
+mod undecided;
 pub mod when_dead;
 
 /// What generated code reaches; not covered by semantic versioning.
