@@ -142,7 +142,7 @@ impl Call {
         self
     }
 
-    /// A title for people who read the table, stored in `meta`.
+    /// A title for people who read the table, stored in `meta`; at most 1000 characters.
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = Some(title.into());
         self

@@ -26,6 +26,10 @@ pub trait HandOff: Send + Sync {
     /// Starts the committed rows of a reservation. Rows for the caller's thread are given back, to be run by the caller.
     fn hand_off(&self, reservation: Reservation, rows: Vec<ClaimedTask>) -> Vec<CallerRun>;
 
+    /// Takes the rows of a reservation whose COMMIT nobody saw end. Those that turn out to be there are started as soon as that is
+    /// known, on workers.
+    fn perhaps_committed(&self, reservation: Reservation, rows: Vec<ClaimedTask>);
+
     /// Says that pending rows were committed.
     fn wake(&self);
 }
@@ -95,6 +99,8 @@ impl HandOff for EnqueueOnly {
     fn hand_off(&self, _reservation: Reservation, _rows: Vec<ClaimedTask>) -> Vec<CallerRun> {
         Vec::new()
     }
+
+    fn perhaps_committed(&self, _reservation: Reservation, _rows: Vec<ClaimedTask>) {}
 
     fn wake(&self) {
         if let Some(announce) = &self.announce {

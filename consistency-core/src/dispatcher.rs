@@ -98,6 +98,8 @@ impl Dispatcher {
                 pace.announced();
             }
         }
+        // What is there shall not wait for the end of its lease.
+        self.executor.decide(&self.lanes);
     }
 
     /// Takes rows back whose lease has ended; whether there were any. A rescue that fails must not keep due rows from being
@@ -121,6 +123,7 @@ impl Dispatcher {
             // Rows this node runs may seem abandoned. Another node may take back what is, or this one at its next look.
             return Ok(false);
         }
+        self.executor.decide(&self.lanes);
         let mut found = false;
         loop {
             let rescue = || self.executor.store.rescue(settings.crash_budget, RESCUE_BATCH);

@@ -28,6 +28,7 @@ use crate::signal::Signal;
 use crate::starting::{CALLER_GAVE_UP, DroppedBody, RUNTIME_ENDED, Started, Unstarted};
 use crate::store::{ClaimedTask, OutcomeFuture, Store, TransactionOutcome};
 use crate::task::{Attempt, Body, NeededType, TxBody, TxFuture, TxParts, tx_body};
+use crate::undecided::Undecided;
 
 /// Opens a transaction for a row, runs the body in it and completes the row with it.
 pub trait Transact: Send {
@@ -57,6 +58,7 @@ pub struct Executor {
     pub(crate) rules: Arc<EnqueueRules>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) ledger: Ledger,
+    pub(crate) undecided: Undecided,
     pub(crate) settler: Settler,
     pub(crate) events: Events,
     pub(crate) bodies: Bodies,

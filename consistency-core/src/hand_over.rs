@@ -73,6 +73,11 @@ impl HandOff for Runtime {
         for_caller
     }
 
+    fn perhaps_committed(&self, reservation: Reservation, rows: Vec<ClaimedTask>) {
+        // The slots are given back: most often nothing is there, and it takes a lease to be sure.
+        self.executor.keep_undecided(rows, reservation.taken);
+    }
+
     fn wake(&self) {
         self.wake.raise();
         if let Some(announce) = &self.announce {

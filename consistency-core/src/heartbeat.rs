@@ -1,5 +1,5 @@
-//! Keeps leases alive and attempts within their time limits: one thread that runs no body, so that none holds it up. Listeners
-//! run on it.
+//! Keeps leases alive and attempts within their time limits, and asks for what is perhaps committed: one thread that runs no
+//! body, so that none holds it up. Listeners run on it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,6 +12,7 @@ use crate::error::{StoreError, TaskError};
 use crate::event::Event;
 use crate::executor::Executor;
 use crate::fault::{self, Point};
+use crate::lane::Lane;
 use crate::ledger::{RunningAttempt, Stage};
 
 /// Most leases one statement renews.
@@ -25,6 +26,8 @@ const RENEW: &str = "renew leases";
 /// The heartbeat thread's work.
 pub(crate) struct Heartbeat {
     pub(crate) executor: Arc<Executor>,
+    /// Where rows go that turn out to be committed.
+    pub(crate) lanes: Vec<Arc<Lane>>,
     pub(crate) abandoned: Arc<AtomicUsize>,
     /// Set when the settler has ended: what is still held is left to run out.
     pub(crate) stopped: Arc<AtomicBool>,
@@ -82,7 +85,7 @@ impl Heartbeat {
         }
     }
 
-    /// Ends what is over its time and beats, if it is time to; until when there is nothing more to do.
+    /// Ends what is over its time, beats and asks for what is undecided, if it is time to; until when there is nothing more to do.
     fn round(&self, next_beat: &mut Instant, beat: Duration) -> Instant {
         let now = Instant::now();
         let (overdue, next_limit) = self.executor.ledger.overdue(now);
@@ -92,7 +95,10 @@ impl Heartbeat {
         if now >= *next_beat {
             *next_beat = if self.executor.renew_leases() { now + beat } else { now + RETRY_AFTER.min(beat) };
         }
-        next_limit.map_or(*next_beat, |limit| limit.min(*next_beat))
+        if self.executor.undecided.ask_at().is_some_and(|at| at <= now) {
+            self.executor.decide(&self.lanes);
+        }
+        [next_limit, self.executor.undecided.ask_at()].into_iter().flatten().fold(*next_beat, Instant::min)
     }
 
     /// Settles an attempt at its time limit: an `async` body is dropped at its next await, a blocking one goes on in a

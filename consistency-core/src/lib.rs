@@ -44,6 +44,7 @@ pub mod storage_probe;
 pub mod store;
 pub mod task;
 pub mod transaction_probe;
+mod undecided;
 pub mod when_dead;
 mod writer;
 

@@ -17,6 +17,9 @@ const SHORT_TEXT_MAX: usize = 100;
 /// The longest key, in characters: the width of `task_id` in the seed.
 const KEY_MAX: usize = 500;
 
+/// The longest title, in characters.
+const TITLE_MAX: usize = 1000;
+
 /// One row of `consistency_task` as it will be inserted. `Debug` leaves the arguments out: some may be sensitive.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct NewTask {
@@ -150,6 +153,7 @@ impl NewTask {
             return Err(check.bad(format!("priority {priority} is out of range; 0 (first) to 9 (last)")));
         }
         let (execute_mode, delay, due_at_us) = check.start(call.start)?;
+        check.title(call.title.as_deref())?;
         Ok(NewTask {
             task_id,
             keyed,
@@ -229,6 +233,16 @@ impl Check {
             )));
         }
         Ok(text)
+    }
+
+    /// A title is stored as part of a JSON document, so that every character will do.
+    fn title(&self, title: Option<&str>) -> Result<(), EnqueueError> {
+        match title.map_or(0, |title| title.chars().count()) {
+            length if length > TITLE_MAX => {
+                Err(self.bad(format!("the title has {length} characters; at most {TITLE_MAX} are allowed")))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The code of the call's policy, else of its task's. Only a row with an ordering key has one.

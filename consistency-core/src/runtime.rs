@@ -27,6 +27,7 @@ use crate::settler::Settler;
 use crate::signal::Signal;
 use crate::store::Store;
 use crate::task::RunOn;
+use crate::undecided::Undecided;
 
 /// How often a shutdown looks whether the last attempt has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(2);
@@ -111,6 +112,7 @@ impl Runtime {
             rules,
             store,
             ledger: Ledger::default(),
+            undecided: Undecided::default(),
             settler: Settler::default(),
             bodies: Bodies::new(threads)?,
             callers: Lane::new(String::new(), usize::MAX, 1, Arc::clone(&wake), Arc::clone(&abandoned)),
@@ -146,8 +148,12 @@ impl Runtime {
         };
         let executor = Arc::clone(&self.executor);
         spawn("settle", Box::new(move || executor.settler.run(&executor)))?;
-        let heartbeat =
-            Heartbeat { executor: Arc::clone(&self.executor), abandoned, stopped: Arc::clone(&self.settled) };
+        let heartbeat = Heartbeat {
+            executor: Arc::clone(&self.executor),
+            lanes: self.lanes.clone(),
+            abandoned,
+            stopped: Arc::clone(&self.settled),
+        };
         spawn("heartbeat", Box::new(move || heartbeat.run()))?;
         for lane in &self.serial_lanes {
             let (lane, executor) = (Arc::clone(lane), Arc::clone(&self.executor));

@@ -30,14 +30,15 @@ pub trait AsyncTransact {
     ///
     /// # Cancellation
     /// When the future is dropped before it is ready, nothing of the transaction becomes durable, unless COMMIT was under way:
-    /// then all of it or nothing, and what is committed runs when its lease ends. The transaction may still be open on the
+    /// then all of it or nothing, and what is committed runs as soon as the outbox knows of it. The transaction may still be open on the
     /// connection, so the connection is marked as broken: this function and diesel-async's own `transaction` refuse it, and
     /// bb8 and deadpool throw it away.
     ///
     /// # Errors
     /// The error of `work`; a Diesel error that BEGIN, the flush or COMMIT met; or a [`TransactionError`] inside one: a
     /// transaction is open already, it ended underneath, or the outcome of COMMIT is unknown. In all but the last case
-    /// nothing is stored.
+    /// nothing is stored. One that you began on `conn` with SQL of your own is refused too, and not ended; on PostgreSQL only once
+    /// a statement has run in it, and it is failed then.
     ///
     /// # Panics
     /// Only if `work` does; the transaction is rolled back first.

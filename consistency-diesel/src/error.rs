@@ -8,13 +8,19 @@ use diesel::result::{DatabaseErrorKind, Error};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TransactionError {
-    /// A transaction is open on the connection already.
+    /// A transaction is open on the connection already, through Diesel or begun with SQL.
     #[error(
         "a transaction is already open on this connection: call `outbox.transaction` outside of it, or store calls in it with \
          `outbox.join(conn)`, which leaves their start to the poller. If none should be open, an earlier one on this connection was \
          abandoned; its work is not durable: drop the connection"
     )]
     AlreadyOpen,
+    /// On SQLite, a transaction inside another one of the same outbox, on another connection.
+    #[error(
+        "this transaction would wait for itself: SQLite has one writer, and a transaction of the same outbox around it is open; store the \
+         call on that one's `tx`, or open this one after it has ended"
+    )]
+    InsideAnother,
     /// `join` needs an open transaction.
     #[error(
         "no transaction is open on this connection: `join` stores calls in the transaction you have open; use `outbox.transaction`"
@@ -33,7 +39,8 @@ pub enum TransactionError {
     Lost,
     /// The connection was lost during COMMIT: the transaction is either committed as a whole or not at all.
     #[error(
-        "the connection was lost during COMMIT ({0}): whether the transaction is committed is unknown; if it is, its tasks will run"
+        "the connection was lost during COMMIT ({0}): whether the transaction is committed is unknown; if it is, its tasks will run, \
+         so look before you do it again"
     )]
     CommitUnknown(String),
     /// The connection belongs to another kind of database than the outbox.
@@ -125,7 +132,7 @@ const TRANSIENT: [&str; 29] = [
 ];
 
 /// Parts of messages that mean that the connection is gone.
-const DISCONNECTED: [&str; 22] = [
+const DISCONNECTED: [&str; 27] = [
     "server closed the connection",
     "terminating connection",
     "connection to server",
@@ -147,6 +154,12 @@ const DISCONNECTED: [&str; 22] = [
     "disconnected by the server",
     "communication packets",
     "packet out of order",
+    // PgBouncer's own words, after which it closes the connection.
+    "server conn crashed",
+    "query timeout",
+    "query_wait_timeout",
+    "idle transaction timeout",
+    "admin forced disconnect",
     // All that mysql_async says of a socket.
     "input/output error: ",
 ];
@@ -186,6 +199,22 @@ pub(crate) fn is_disconnected(error: &Error) -> bool {
         Error::RollbackErrorOnCommit { commit_error, .. } => is_disconnected(commit_error),
         _ => false,
     }
+}
+
+/// Parts of messages that refuse to begin a transaction inside one that was begun with SQL, of which Diesel knows nothing.
+const INSIDE_ANOTHER: [&str; 5] = [
+    "deferrable must be called before any query",
+    "deferrable cannot be called within a subtransaction",
+    "current transaction is aborted",
+    "transaction characteristics can't be changed while a transaction is in progress",
+    "cannot start a transaction within a transaction",
+];
+
+/// Whether a BEGIN was refused because a transaction was open already.
+pub(crate) fn is_begun_inside_another(error: &Error) -> bool {
+    let Error::DatabaseError(_, information) = error else { return false };
+    let message = information.message().to_lowercase();
+    INSIDE_ANOTHER.iter().any(|part| message.contains(part))
 }
 
 /// Whether nobody knows what became of COMMIT.

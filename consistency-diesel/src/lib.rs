@@ -45,6 +45,7 @@ mod notify;
 #[cfg(feature = "async-postgres")]
 mod notify;
 mod open;
+mod opened;
 mod operations;
 pub mod outbox;
 mod own_transactions;

@@ -15,6 +15,7 @@ use crate::connection::TaskConnection;
 use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_CLAIMABLE_SERIAL, MYSQL_DOUBLED, MYSQL_PRUNABLE, MYSQL_RENEWABLE};
 use crate::error::is_transient;
 use crate::insert::{Lessor, insert_keyed, json};
+use crate::opened::nothing_is_open;
 use crate::rows::{ClaimRow, StoredText, claimed, expired, outlook, status};
 use crate::statement::{Bind, Statement};
 use crate::{count, micros};
@@ -73,7 +74,12 @@ async fn claim_once<C: TaskConnection>(
 /// for one another's rows may also meet in a deadlock.
 fn would_run_two_of_a_key(error: &Error) -> bool {
     use DatabaseErrorKind::{SerializationFailure, UniqueViolation};
-    matches!(error, Error::RollbackTransaction | Error::DatabaseError(UniqueViolation | SerializationFailure, _))
+    match error {
+        Error::RollbackTransaction | Error::DatabaseError(UniqueViolation | SerializationFailure, _) => true,
+        // diesel-async knows no kind for MySQL's.
+        Error::DatabaseError(_, information) => information.message().contains("Deadlock found"),
+        _ => false,
+    }
 }
 
 /// MySQL cannot return what it updates. Locked rows are skipped, so nobody waits for this transaction.
@@ -379,7 +385,15 @@ pub(crate) async fn open_transaction<C: TaskConnection>(conn: &mut C) -> QueryRe
 /// Commits what [`open_transaction`] opened, or rolls it back when it was not `done`.
 pub(crate) async fn close_transaction<C: TaskConnection, T>(conn: &mut C, done: QueryResult<T>) -> QueryResult<T> {
     match done {
-        Ok(value) => conn.commit().await.map(|()| value),
+        Ok(value) => match conn.commit().await {
+            Ok(()) => Ok(value),
+            Err(error) => {
+                if conn.open_depth() == Some(0) && !nothing_is_open(conn).await {
+                    conn.abandon();
+                }
+                Err(error)
+            }
+        },
         Err(error) => {
             // Should this fail too, the connection is broken and the database does it.
             conn.roll_back().await.ok();

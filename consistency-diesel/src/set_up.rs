@@ -34,8 +34,10 @@ impl SetUp {
         match self.kind {
             // Writers wait instead of failing; readers and the writer do not block one another.
             Kind::Sqlite => {
+                // What is larger than its type SQLite takes for 0.
+                let busy_timeout = i32::try_from(self.busy_wait.as_millis()).unwrap_or(i32::MAX);
                 // SQL: a PRAGMA binds nothing, and this is a number.
-                conn.run_batch(&format!("PRAGMA busy_timeout = {}", self.busy_wait.as_millis())).await?;
+                conn.run_batch(&format!("PRAGMA busy_timeout = {busy_timeout}")).await?;
                 // The change to WAL needs the file for itself, and is refused at once when another process makes it too.
                 let mut busy = Busy::new(self.busy_wait);
                 let mut changed = conn.run_batch("PRAGMA journal_mode = WAL").await;

@@ -18,6 +18,7 @@ use diesel::result::QueryResult;
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::connection::TaskConnection;
+use crate::error::TransactionError;
 use crate::insert::{Lessor, insert_keyed};
 use crate::operations;
 use crate::own_transactions::OwnTransactions;
@@ -83,6 +84,9 @@ impl<R: Connections> DieselStore<R> {
         waiting: Waiting,
         work: impl AsyncFnOnce(&mut R::Connection) -> QueryResult<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        if self.gate.is_held_around() {
+            return Err(StoreError::Fatal(Box::new(TransactionError::InsideAnother)));
+        }
         let _turn = self.gate.enter();
         self.run(waiting.anew(), work)
     }

@@ -26,7 +26,8 @@ pub trait Transact {
     /// # Errors
     /// The error of `work`; a Diesel error that BEGIN, the flush or COMMIT met; or a [`TransactionError`] inside one: a
     /// transaction is open already, it ended underneath, or the outcome of COMMIT is unknown. In all but the last case
-    /// nothing is stored.
+    /// nothing is stored. One that you began on `conn` with SQL of your own is refused too, and not ended; on PostgreSQL only once
+    /// a statement has run in it, and it is failed then.
     ///
     /// # Panics
     /// Only if `work` does; the transaction is rolled back first.

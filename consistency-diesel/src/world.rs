@@ -16,6 +16,10 @@ pub trait World: sealed::Sealed + Sized + 'static {
     #[doc(hidden)]
     const WATCHES_TRANSACTIONS: bool;
 
+    /// Whether Diesel rolls back what a failed COMMIT has left open; diesel-async does not.
+    #[doc(hidden)]
+    const ROLLS_BACK_AFTER_COMMIT: bool;
+
     /// The answer that `future` computes.
     #[doc(hidden)]
     fn answer<'a, T: Send + 'a>(future: impl Future<Output = T> + Send + 'a) -> Self::Answer<'a, T>;
@@ -24,6 +28,7 @@ pub trait World: sealed::Sealed + Sized + 'static {
 impl World for Blocking {
     type Answer<'a, T: Send + 'a> = T;
     const WATCHES_TRANSACTIONS: bool = true;
+    const ROLLS_BACK_AFTER_COMMIT: bool = true;
 
     fn answer<'a, T: Send + 'a>(future: impl Future<Output = T> + Send + 'a) -> T {
         now(future)
@@ -33,6 +38,7 @@ impl World for Blocking {
 impl World for Asynchronous {
     type Answer<'a, T: Send + 'a> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
     const WATCHES_TRANSACTIONS: bool = false;
+    const ROLLS_BACK_AFTER_COMMIT: bool = false;
 
     fn answer<'a, T: Send + 'a>(future: impl Future<Output = T> + Send + 'a) -> Self::Answer<'a, T> {
         Box::pin(future)

@@ -4,6 +4,9 @@
 //! A running writer may overtake those who sleep, but only for a moment: strictly first come, first served would cost a thread
 //! switch for every commit, and milliseconds each on a busy machine.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -46,6 +49,16 @@ impl WriteGate {
             freed_async: Notify::new(),
             patience,
         }
+    }
+
+    /// Whether the code under way on this thread is part of a transaction that has the turn: it would wait for itself.
+    pub(crate) fn is_held_around(&self) -> bool {
+        AROUND.with_borrow(|around| around.contains(&self.place()))
+    }
+
+    /// What tells it from other gates.
+    fn place(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Waits for the turn. After the patience the file's own lock decides, as it does between processes: somebody may hold
@@ -104,6 +117,38 @@ impl WriteGate {
     fn wake_sleepers(&self) {
         self.freed.notify_one();
         self.freed_async.notify_one();
+    }
+}
+
+thread_local! {
+    /// The gates held by the transactions around the code under way on this thread.
+    static AROUND: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Does `work` as part of a transaction that has the turn at `gate`. A thread or a Tokio task may have several transactions under
+/// way, of which one waits for the other's end; only what runs inside the work itself can never get the turn.
+pub(crate) async fn held_around<T>(gate: Option<&WriteGate>, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let _around = gate.filter(|gate| gate.line.is_some()).map(Around::enter);
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
+/// A gate in [`AROUND`], until it is dropped.
+struct Around;
+
+impl Around {
+    fn enter(gate: &WriteGate) -> Self {
+        AROUND.with_borrow_mut(|around| around.push(gate.place()));
+        Around
+    }
+}
+
+impl Drop for Around {
+    fn drop(&mut self) {
+        AROUND.with_borrow_mut(|around| around.pop());
     }
 }
 

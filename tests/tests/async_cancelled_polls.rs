@@ -83,7 +83,7 @@ impl Cut {
     }
 }
 
-/// Tasks of a commit that was given up run when their lease ends: soon.
+/// What nobody was told of a commit that was given up is decided soon.
 fn stage(database: &Database) -> Stage<'_> {
     Stage::with(database, |builder| builder.lease(Duration::from_secs(1)).heartbeat(Duration::from_millis(300)))
 }

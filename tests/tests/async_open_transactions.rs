@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use consistency_core::state::State;
 use consistency_diesel::async_prelude::*;
 use consistency_diesel::error::TransactionError;
+use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_async_database;
 use consistency_tests::stage::{Probe, Stage, business, give_up};
@@ -64,6 +65,58 @@ for_each_async_database! {
         let later: QueryResult<Receipt> = stage.outbox.transaction(&mut conn, async |tx| tx.enqueue(text("later")).await).await;
         stage.recorder.wait_for_settled(later.unwrap().task_id(), State::Succeeded);
         assert_eq!(stage.probe.seen(), ["later"]);
+    }
+
+    /// Begun with SQL, so that diesel-async knows nothing of it. A plain BEGIN of ours would commit it on MySQL, and join it on
+    /// PostgreSQL.
+    async fn a_transaction_begun_with_sql_is_refused_and_not_ended(database: &Database) {
+        let stage = Stage::on(database);
+        let mut conn = database.async_connection::<Conn>().await;
+        for ends_well in [true, false] {
+            conn.batch_execute("BEGIN").await.unwrap();
+            conn.batch_execute("INSERT INTO business (id, name) VALUES (1, 'not yet')").await.unwrap();
+            let refused: QueryResult<()> = stage.outbox.transaction(&mut conn, async |tx| {
+                tx.enqueue(text("never")).await?;
+                if ends_well { Ok(()) } else { give_up() }
+            }).await;
+            let error = refused.unwrap_err();
+            assert!(matches!(TransactionError::of(&error), Some(TransactionError::AlreadyOpen)), "{error}");
+            assert_eq!((stage.names(), stage.tasks()), (vec![], 0), "committed");
+            conn.batch_execute("ROLLBACK").await.unwrap();
+            assert_eq!((stage.names(), stage.tasks()), (vec![], 0), "not rolled back");
+        }
+        let later: QueryResult<Receipt> = stage.outbox.transaction(&mut conn, async |tx| tx.enqueue(text("later")).await).await;
+        stage.recorder.wait_for_settled(later.unwrap().task_id(), State::Succeeded);
+        assert_eq!((stage.probe.seen(), stage.tasks()), (vec!["later".to_owned()], 1));
+    }
+
+    /// It would wait for its own end. Two of the same future, one beside the other, wait for one another's, and that comes.
+    async fn on_sqlite_a_transaction_inside_another_is_refused_at_once(database: &Database) {
+        if BACKEND != Backend::Sqlite {
+            return;
+        }
+        let stage = Stage::on(database);
+        let (mut outer, mut inner) = (database.async_connection::<Conn>().await, database.async_connection::<Conn>().await);
+        let asked = Instant::now();
+        let ended: QueryResult<Receipt> = stage.outbox.transaction(&mut outer, async |tx| {
+            let inner: QueryResult<Receipt> =
+                stage.outbox.transaction(&mut inner, async |tx| tx.enqueue(text("never")).await).await;
+            let error = inner.unwrap_err();
+            assert!(matches!(TransactionError::of(&error), Some(TransactionError::InsideAnother)), "{error}");
+            tx.enqueue(text("outer")).await
+        }).await;
+        ended.unwrap();
+        assert!(asked.elapsed() < AT_ONCE, "it waited for itself: {:?}", asked.elapsed());
+        let beside = async |conn: &mut Conn, name: &'static str| -> QueryResult<Receipt> {
+            stage.outbox.transaction(conn, async |tx| {
+                tokio::task::yield_now().await;
+                tx.enqueue(text(name)).await
+            }).await
+        };
+        let (one, two) = tokio::join!(beside(&mut outer, "one"), beside(&mut inner, "two"));
+        (one.unwrap(), two.unwrap());
+        stage.recorder.wait_for_count(3, State::Succeeded);
+        assert_eq!((stage.probe.seen_sorted(), stage.tasks()), (["one", "outer", "two"].map(str::to_owned).to_vec(), 3));
     }
 
     async fn the_helper_inside_itself_is_refused_too(database: &Database) {

@@ -179,6 +179,7 @@ for_each_database! {
             (text("x").when_dead(WhenDead::Park), "write `.ordered_by(..)` as well"),
             (text("x").biz("order", "1\0"), "business id"),
             (text("x").biz("", 1), "business type"),
+            (text("x").title("t".repeat(1001)), "the title has 1001 characters; at most 1000"),
             (text("x").delay(eleven_years), "ten years"),
             (text("x").delay(Duration::MAX), "ten years"),
             (text("x").at(SystemTime::now() + eleven_years), "ten years"),
@@ -195,7 +196,7 @@ for_each_database! {
                 assert!(matches!(refused, Some(EnqueueError::BadModifier { .. } | EnqueueError::NotServed { .. })), "{error:?}");
             }
             // At the limits, all is well.
-            tx.enqueue(text("a").key("k".repeat(500)).priority(9))?;
+            tx.enqueue(text("a").key("k".repeat(500)).title("\u{1}".repeat(1000)).priority(9))?;
             tx.enqueue(text("b").key("ö".repeat(500)).priority(0).queue("mail"))?;
             tx.enqueue(text("c").delay(Duration::from_secs(10 * 366 * 24 * 60 * 60)))?;
             tx.enqueue(text("d").queue("there"))

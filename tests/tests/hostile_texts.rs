@@ -110,15 +110,15 @@ impl Texts {
         // The number at the end keeps them apart.
         let mut unique = |most: usize| format!("{}{number}", text(random, 30, most - 8));
         let (key, order_key, queue) = (unique(500), unique(100), unique(100));
-        let with_nul = |random: &mut StdRng| format!("\0{}\0", text(random, 60, 10_000));
+        let with_nul = |random: &mut StdRng, most: usize| format!("\0{}\0", text(random, 60, most - 2));
         Texts {
             key,
             order_key,
             queue,
-            argument: with_nul(random),
+            argument: with_nul(random, 10_000),
             biz: (text(random, 12, 100), text(random, 12, 100)),
-            title: with_nul(random),
-            error: with_nul(random),
+            title: with_nul(random, 1000),
+            error: with_nul(random, 10_000),
         }
     }
 

@@ -211,6 +211,13 @@ for_each_database! {
                 tx.enqueue(if keyed { text("ghost").key("ghost") } else { text("ghost") })
             });
             assert_lost(&ended);
+            // Stored at once, gone with the first, and nothing is left to be written.
+            let ended = stage.outbox.transaction(&mut conn, |tx| {
+                let receipt = tx.enqueue(text("gone").key("gone"))?;
+                tx.batch_execute(again)?;
+                Ok(receipt)
+            });
+            assert_lost(&ended);
         }
         assert_eq!((stage.names(), stage.tasks()), (vec![], 0));
         assert_usable_or_broken(&stage, &mut conn);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use consistency_core::state::State;
 use consistency_diesel::error::TransactionError;
 use consistency_diesel::prelude::*;
+use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
 use consistency_tests::stage::{Probe, Stage, business, give_up};
@@ -48,6 +49,50 @@ for_each_database! {
         let receipt = stage.outbox.transaction(&mut conn, |tx| tx.enqueue(text("later"))).unwrap();
         stage.recorder.wait_for_settled(receipt.task_id(), State::Succeeded);
         assert_eq!(stage.probe.seen(), ["later"]);
+    }
+
+    /// Begun with SQL, so that Diesel knows nothing of it. A plain BEGIN of ours would commit it on MySQL, and join it on PostgreSQL.
+    fn a_transaction_begun_with_sql_is_refused_and_not_ended(database: &Database) {
+        let stage = Stage::on(database);
+        let mut conn = database.connection::<Conn>();
+        for ends_well in [true, false] {
+            conn.batch_execute("BEGIN").unwrap();
+            conn.batch_execute("INSERT INTO business (id, name) VALUES (1, 'not yet')").unwrap();
+            let refused: QueryResult<()> = stage.outbox.transaction(&mut conn, |tx| {
+                tx.enqueue(text("never"))?;
+                if ends_well { Ok(()) } else { give_up() }
+            });
+            let error = refused.unwrap_err();
+            assert!(matches!(TransactionError::of(&error), Some(TransactionError::AlreadyOpen)), "{error}");
+            assert_eq!((stage.names(), stage.tasks()), (vec![], 0), "committed");
+            conn.batch_execute("ROLLBACK").unwrap();
+            assert_eq!((stage.names(), stage.tasks()), (vec![], 0), "not rolled back");
+        }
+        stage.outbox.transaction(&mut conn, |tx| tx.enqueue(text("later"))).unwrap();
+        stage.recorder.wait_for_count(1, State::Succeeded);
+        assert_eq!((stage.probe.seen(), stage.tasks()), (vec!["later".to_owned()], 1));
+    }
+
+    /// It would wait for its own end.
+    fn on_sqlite_a_transaction_inside_another_is_refused_at_once(database: &Database) {
+        if BACKEND != Backend::Sqlite {
+            return;
+        }
+        let stage = Stage::on(database);
+        let mut conns = [(); 2].map(|()| database.connection::<Conn>());
+        let [outer, inner] = &mut conns;
+        let asked = Instant::now();
+        stage.outbox.transaction(outer, |tx| {
+            let error = stage.outbox.transaction(inner, |tx| tx.enqueue(text("never"))).unwrap_err();
+            assert!(matches!(TransactionError::of(&error), Some(TransactionError::InsideAnother)), "{error}");
+            let pruned = stage.outbox.prune_blocking(Duration::ZERO, 1).unwrap_err().to_string();
+            assert!(pruned.contains("wait for itself"), "{pruned}");
+            tx.enqueue(text("outer"))
+        }).unwrap();
+        assert!(asked.elapsed() < AT_ONCE, "it waited for itself: {:?}", asked.elapsed());
+        stage.outbox.transaction(inner, |tx| tx.enqueue(text("afterwards"))).unwrap();
+        stage.recorder.wait_for_count(2, State::Succeeded);
+        assert_eq!((stage.probe.seen_sorted(), stage.tasks()), (vec!["afterwards".to_owned(), "outer".to_owned()], 2));
     }
 
     fn the_helper_inside_itself_is_refused_too(database: &Database) {

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS consistency_task (
     biz_type                VARCHAR(100),
     biz_id                  VARCHAR(100),
     cancel_requested        SMALLINT NOT NULL DEFAULT 0,
-    meta                    TEXT,
+    meta                    MEDIUMTEXT,
     order_policy            SMALLINT NOT NULL DEFAULT 0,
     -- The row's place in the line of claims, in microseconds: workers' rows stand from the front on, by when they are due since the
     -- year 1000, and those of the scheduling thread from the back on, mirrored. Rows that no claim may take are in the middle,
