@@ -303,6 +303,7 @@ mod tests {
             method_name: "task".to_owned(),
             task_parameter: "{}".to_owned(),
             execute_times: 1,
+            lost_times: 0,
             charged: true,
             execute_interval_second: 0,
             max_execute_times: None,

@@ -27,6 +27,7 @@ pub mod builder;
 mod busy;
 mod callers_connection;
 mod carrier;
+mod claims;
 pub mod connection;
 mod database;
 mod dialect;

@@ -17,6 +17,7 @@ use consistency_core::task::{NeededType, TxBody};
 use diesel::result::QueryResult;
 use parking_lot::{Mutex, MutexGuard};
 
+use crate::claims;
 use crate::connection::TaskConnection;
 use crate::error::TransactionError;
 use crate::insert::{Lessor, insert_keyed};
@@ -140,14 +141,14 @@ impl<R: Connections> Store for DieselStore<R> {
         self.write(self.waiting_within(lease, "a claim"), async move |conn| {
             let (node, queue, names) = (&*node, &*queue, &*names);
             let request = ClaimRequest { node, lease, queue, priority, names, limit, share };
-            operations::claim(conn, &request).await
+            claims::claim(conn, &request).await
         })
     }
 
     fn put_back_unheld(&self, node: &str, held: &[i64], since: Duration, lease: Duration) -> Result<usize, StoreError> {
         let (node, held) = (node.to_owned(), held.to_vec());
         self.write(self.waiting_within(lease, "what lost claims took"), async move |conn| {
-            operations::put_back_unheld(conn, &node, &held, since, lease).await
+            claims::put_back_unheld(conn, &node, &held, since, lease).await
         })
     }
 

@@ -8,7 +8,7 @@ use diesel::result::QueryResult;
 
 use crate::apart::Apart;
 use crate::blocking_connection::BlockingConnection;
-use crate::operations;
+use crate::claims;
 use crate::own_transactions::BlockingTransactions;
 use crate::pool::OwnPool;
 use crate::set_up::SetUp;
@@ -45,5 +45,5 @@ pub fn open_async<C: crate::async_connection::AsyncTaskConnection>(address: &str
 /// # Errors
 /// The database's.
 pub fn claim_on<C: BlockingConnection>(conn: &mut C, request: &ClaimRequest<'_>) -> QueryResult<Vec<ClaimedTask>> {
-    now(operations::claim(conn, request))
+    now(claims::claim(conn, request))
 }

@@ -23,6 +23,7 @@ use consistency_core::store::{ClaimRequest, ClaimedTask, Outlook, TransactionOut
 use consistency_core::task::{Attempt, Body, NeededType, Task, TaskDefinition, TxBody, tx_body};
 use diesel::result::QueryResult;
 
+use crate::claims;
 use crate::connection::{Answer, AsTaskConnection, TaskConnection, answer};
 use crate::operations;
 use crate::outbox::{Outbox, Role};
@@ -200,7 +201,7 @@ impl TestRun {
                 limit: 1,
                 share: head.share,
             };
-            if let Some(task) = operations::claim(conn, &request).await?.pop() {
+            if let Some(task) = claims::claim(conn, &request).await?.pop() {
                 return Ok(Some(task));
             }
         }

@@ -114,7 +114,8 @@ for_each_async_database! {
             }).await
         };
         let (one, two) = tokio::join!(beside(&mut outer, "one"), beside(&mut inner, "two"));
-        (one.unwrap(), two.unwrap());
+        one.unwrap();
+        two.unwrap();
         stage.recorder.wait_for_count(3, State::Succeeded);
         assert_eq!((stage.probe.seen_sorted(), stage.tasks()), (["one", "outer", "two"].map(str::to_owned).to_vec(), 3));
     }

@@ -238,7 +238,8 @@ impl Survivors {
             drop(node.child.stdin.take());
         }
         let deadline = Instant::now() + STOPPED_WITHIN;
-        self.nodes.into_iter().map(|node| node.stops_by(deadline)).fold(true, |all, stopped| all && stopped)
+        let stopped: Vec<bool> = self.nodes.into_iter().map(|node| node.stops_by(deadline)).collect();
+        stopped.into_iter().all(|stopped| stopped)
     }
 }
 
