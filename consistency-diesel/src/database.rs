@@ -13,6 +13,7 @@ use diesel::result::{ConnectionError, Error, QueryResult};
 use crate::carrier::Carrier;
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
+use crate::error::is_prepared_elsewhere;
 use crate::migrations;
 use crate::open::{Open, without_password};
 use crate::own_transactions::OwnTransactions;
@@ -208,7 +209,7 @@ impl<D: Database> Url<D> {
 
     fn unreachable(&self, error: ConnectionError) -> Problem {
         let (reason, address) = (error.to_string(), without_password(&self.url));
-        if self.kind() == Kind::Postgres && pooler::shows_in(&reason) {
+        if self.kind() == Kind::Postgres && is_prepared_elsewhere(&reason) {
             return pooler::refused(&address);
         }
         Problem::Database(format!("cannot connect to {address}: {}", reason.trim()))

@@ -188,6 +188,12 @@ pub(crate) fn is_transient(error: &Error) -> bool {
     }
 }
 
+/// Whether an error of PostgreSQL is the doing of a pooler that shares sessions: a statement that another session has prepared,
+/// or one that this session has prepared for somebody else.
+pub(crate) fn is_prepared_elsewhere(error: &str) -> bool {
+    error.contains("prepared statement")
+}
+
 /// Whether the connection is gone, so that the outcome of what was sent last is unknown.
 pub(crate) fn is_disconnected(error: &Error) -> bool {
     match error {

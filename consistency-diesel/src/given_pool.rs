@@ -18,7 +18,7 @@ use crate::apart::missed_error;
 use crate::blocking_connection::BlockingConnection;
 use crate::database::{MIGRATIONS_MAY_TAKE, limit, migration_failed};
 use crate::dialect::Kind;
-use crate::error::store_error;
+use crate::error::{is_prepared_elsewhere, store_error};
 use crate::migrations;
 use crate::open::Open;
 use crate::own_transactions::BlockingTransactions;
@@ -207,7 +207,7 @@ impl<C: Migrate> Open for GivenPool<C> {
             });
         }
         let unreachable = |error: StoreError| match error.to_string() {
-            error if self.kind() == Kind::Postgres && pooler::shows_in(&error) => pooler::refused(NAME),
+            error if self.kind() == Kind::Postgres && is_prepared_elsewhere(&error) => pooler::refused(NAME),
             error => Problem::Database(format!("{NAME} gives no connection: {error}")),
         };
         let limit = limit(self.kind(), settings);

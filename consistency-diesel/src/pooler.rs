@@ -9,6 +9,7 @@ use consistency_core::error::Problem;
 use diesel::result::QueryResult;
 
 use crate::connection::TaskConnection;
+use crate::error::is_prepared_elsewhere;
 use crate::operations::{close_transaction, open_transaction};
 use crate::rows::StoredText;
 use crate::statement::Statement;
@@ -34,17 +35,11 @@ pub(crate) fn refuse_shared_sessions(
     for turn in TURNS {
         match ask(turn).map_err(|error| error.to_string()) {
             Ok(answer) => asked.push((turn, answer)),
-            Err(error) if shows_in(&error) => return Err(refused(address)),
+            Err(error) if is_prepared_elsewhere(&error) => return Err(refused(address)),
             Err(error) => return Err(Problem::Database(error)),
         }
     }
     if are_shared(&asked) { Err(refused(address)) } else { Ok(()) }
-}
-
-/// Whether an error of PostgreSQL is the doing of such a pooler: a statement that another session has prepared, or one that
-/// this session has prepared for somebody else.
-pub(crate) fn shows_in(error: &str) -> bool {
-    error.contains("prepared statement")
 }
 
 /// Which session answers a connection. Asked in a transaction, so that what was prepared is run by the session that prepared it.

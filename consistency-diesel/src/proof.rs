@@ -13,8 +13,7 @@ use diesel::result::{Error, QueryResult};
 
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
-use crate::error::{TransactionError, is_disconnected};
-use crate::pooler;
+use crate::error::{TransactionError, is_disconnected, is_prepared_elsewhere};
 use crate::statement::Statement;
 
 /// Runs a statement of the transaction, unless its answer could be mistaken for that of an earlier one that was given up.
@@ -57,7 +56,7 @@ pub(crate) async fn ask<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
     match conn.load_ids(Statement::new(text, &[])).await {
         Ok(proven) if !proven.is_empty() => Ok(()),
         // It says what is wrong: the connection is gone, or shares its session with others.
-        Err(error) if is_disconnected(&error) || pooler::shows_in(&error.to_string()) => Err(error),
+        Err(error) if is_disconnected(&error) || is_prepared_elsewhere(&error.to_string()) => Err(error),
         // The setting is gone, or a failed transaction answers nothing.
         Ok(_) | Err(_) => Err(TransactionError::Lost.into()),
     }

@@ -72,14 +72,6 @@ impl<R: Connections> DieselStore<R> {
         Waiting::begin(what, self.limit.min((lease / 2).max(LEASE_WORK_AT_LEAST)))
     }
 
-    fn read<T: Send + 'static>(
-        &self,
-        waiting: Waiting,
-        work: impl AsyncFnOnce(&mut R::Connection) -> QueryResult<T> + Send + 'static,
-    ) -> Result<T, StoreError> {
-        self.run(waiting, work)
-    }
-
     fn write<T: Send + 'static>(
         &self,
         waiting: Waiting,
@@ -132,7 +124,7 @@ impl<R: Connections> Store for DieselStore<R> {
 
     fn look(&self, queues: &[String]) -> Result<Outlook, StoreError> {
         let queues = queues.to_vec();
-        self.read(self.waiting("a look for due tasks"), async move |conn| operations::look(conn, &queues).await)
+        self.run(self.waiting("a look for due tasks"), async move |conn| operations::look(conn, &queues).await)
     }
 
     fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError> {
@@ -186,13 +178,13 @@ impl<R: Connections> Store for DieselStore<R> {
     fn unknown_names(&self, queues: &[String], names: &[String], limit: usize) -> Result<Vec<String>, StoreError> {
         let (queues, names) = (queues.to_vec(), names.to_vec());
         let waiting = self.waiting("a look for unknown names");
-        self.read(waiting, async move |conn| operations::unknown_names(conn, &queues, &names, limit).await)
+        self.run(waiting, async move |conn| operations::unknown_names(conn, &queues, &names, limit).await)
     }
 
     fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
         let (waiting, task_id) = (self.waiting("a question about a task"), task_id.to_owned());
         let _turn = self.turn(waiting)?;
-        self.read(waiting, async move |conn| operations::find_status(conn, &task_id).await)
+        self.run(waiting, async move |conn| operations::find_status(conn, &task_id).await)
     }
 
     fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {

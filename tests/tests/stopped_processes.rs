@@ -125,7 +125,9 @@ for_each_world! {
             let what = format!("{backend}, {case:?}: {said:?}, heir: {heir_said:?}");
             let history = History::load(database);
             assert_holds(&history, &Terms::default(), &what);
-            assert_eq!(history.runs.len(), 2, "{what}");
+            // It may have claimed the row again before its heir did, and lost it again.
+            let lost = said.iter().filter(|line| line.starts_with("lease lost")).count();
+            assert_eq!(history.runs.len(), lost + 1, "{what}");
             assert!(!said.iter().any(|line| line.starts_with("settled")), "{what}");
         });
     }
