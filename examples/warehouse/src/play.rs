@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use consistency_diesel::prelude::*;
+use diesel::result::{DatabaseErrorKind, Error};
 
 use crate::args::{Driver, SceneArguments};
 use crate::carrier_process::CarrierProcess;
@@ -116,7 +117,11 @@ fn store_all<S: Scene>(
     let produce = || -> Result<()> {
         let mut database: S = open(arguments)?;
         while let Some(order) = orders.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let stored = database.store_order(outbox, order);
+            let stored = match database.store_order(outbox, order) {
+                // A former run was killed while the database still had its COMMIT to do: the order is there now.
+                Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => Ok(()),
+                stored => stored,
+            };
             if stored.is_err() {
                 // The others stop at their next order.
                 next.store(orders.len(), Ordering::Relaxed);
