@@ -101,10 +101,9 @@ impl Runtime {
         let is_async = self.executor.body(&held.task).is_some_and(Body::is_async);
         if is_async && tokio::runtime::Handle::try_current().is_ok() {
             match self.lanes.iter().find(|lane| lane.queue() == held.task.queue) {
-                Some(lane) => lane.offer(held),
+                Some(lane) => self.executor.line_up(lane, held),
                 None => self.executor.release(&held.task, "its queue is not served here"),
             }
-            self.wake.raise();
         } else {
             self.executor.run_inline(held, &**self);
         }

@@ -10,7 +10,7 @@ use futures_util::future::AbortHandle;
 use crate::context::TaskContext;
 use crate::error::TaskError;
 use crate::executor::Executor;
-use crate::lane::{Held, Slot};
+use crate::lane::{Held, Lane, Slot};
 use crate::ledger::{Gate, RunningAttempt, Stage};
 use crate::settler::Done;
 use crate::store::ClaimedTask;
@@ -153,6 +153,16 @@ impl Executor {
         if deadline < Instant::now() + self.settings.heartbeat {
             self.watchdog.raise();
         }
+    }
+
+    /// Puts a row into the line of its queue, for the dispatcher to start; during a shutdown it goes back.
+    pub(crate) fn line_up(&self, lane: &Lane, held: Held) {
+        lane.offer(held);
+        // Asked afterwards: either the shutdown finds it in the line, or it is found here.
+        if self.stopping.load(Ordering::SeqCst) {
+            lane.close().iter().for_each(|held| self.release(&held.task, "the runtime stops"));
+        }
+        self.wake.raise();
     }
 }
 

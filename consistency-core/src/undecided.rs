@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -119,11 +118,6 @@ impl Executor {
         let Some(lane) = lanes.iter().find(|lane| lane.queue() == task.queue) else {
             return self.release(&task, "its queue is not served here");
         };
-        lane.offer(Held { task, lease });
-        // Asked afterwards: either the shutdown finds it in the line, or it is found here.
-        if self.stopping.load(Ordering::SeqCst) {
-            lane.close().iter().for_each(|held| self.release(&held.task, "the runtime stops"));
-        }
-        self.wake.raise();
+        self.line_up(lane, Held { task, lease });
     }
 }
