@@ -215,7 +215,7 @@ impl Store for MemoryStore {
     fn rescue(&self, crash_budget: u32, limit: usize) -> Result<Vec<Rescued>, StoreError> {
         let mut table = self.table.lock();
         let now = table.now();
-        let expired = table.rows.iter_mut().filter(|(_, row)| row.state == State::Running && row.lease_until < now);
+        let expired = table.rows.iter_mut().filter(|(_, row)| row.state == State::Running && row.lease_until <= now);
         Ok(expired.take(limit).map(|(id, row)| row.rescue(*id, crash_budget)).collect())
     }
 

@@ -99,7 +99,7 @@ fn seen_in_memory(row: &MemoryRow, now: Micros) -> Row {
         attempts: row.execute_times,
         most: row.new.max_execute_times,
         lost: row.lost_times,
-        held: row.owner.as_ref().map(|name| Held { by: by(name), over: row.lease_until < now }),
+        held: row.owner.as_ref().map(|name| Held { by: by(name), over: row.lease_until <= now }),
         due: match u8::try_from(since) {
             Ok(since) => Due::Since(since),
             Err(_) if row.due <= now => Due::Lately,
