@@ -313,6 +313,7 @@ pub enum Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error_text::tests::Circle;
 
     /// Shows its sources but not itself, as the boxed form of `anyhow::Error` does.
     #[derive(Debug)]
@@ -346,30 +347,9 @@ mod tests {
 
     #[test]
     fn a_chain_without_an_end_ends_and_a_deep_one_keeps_its_verdict() {
-        #[derive(Debug)]
-        struct Circle;
-        impl fmt::Display for Circle {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("round")
-            }
-        }
-        impl StdError for Circle {
-            fn source(&self) -> Option<&(dyn StdError + 'static)> {
-                Some(self)
-            }
-        }
-        #[derive(Debug)]
-        struct Around(BoxError);
-        impl fmt::Display for Around {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("around")
-            }
-        }
-        impl StdError for Around {
-            fn source(&self) -> Option<&(dyn StdError + 'static)> {
-                Some(&*self.0)
-            }
-        }
+        #[derive(Debug, thiserror::Error)]
+        #[error("around")]
+        struct Around(#[source] BoxError);
         assert_eq!(TaskError::new(Circle).verdict(), Verdict::Retry);
         let deep = (0..10_000).fold(BoxError::from(TaskError::permanent("over")), |inner, _| Box::new(Around(inner)));
         assert_eq!(TaskError::new(deep).verdict(), Verdict::Permanent);

@@ -64,13 +64,13 @@ pub fn clean_error_text(text: &str, limit: usize, secrets: &Secrets) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::fmt;
 
     /// An error that is its own source.
     #[derive(Debug)]
-    struct Circle;
+    pub(crate) struct Circle;
     impl fmt::Display for Circle {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("round")
