@@ -267,7 +267,7 @@ impl<D: Database> Open for Url<D> {
 
     fn store(&self, settings: &Settings, gate: Arc<WriteGate>) -> Arc<dyn Store> {
         let limit = limit(self.kind(), settings);
-        let set_up = SetUp::of::<Connection<D>>(settings.busy_wait).with_server_limits(limit);
+        let set_up = SetUp::of::<Connection<D>>(settings.busy_wait).for_statements(limit);
         let connections = OwnPool::<D::Carrier>::open(&self.url, OWN_CONNECTIONS, set_up, limit);
         let transactions = self.own_transactions(settings, &gate);
         Arc::new(DieselStore::new(connections, transactions, gate, limit))

@@ -211,7 +211,7 @@ impl<C: Migrate> Open for GivenPool<C> {
             error => Problem::Database(format!("{NAME} gives no connection: {error}")),
         };
         let limit = limit(self.kind(), settings);
-        let share = Share::of(&self.0, SetUp::of::<C>(settings.busy_wait));
+        let share = Share::of(&self.0, SetUp::of::<C>(settings.busy_wait).shared());
         let (pool, postgres) = (self.0.clone(), self.kind() == Kind::Postgres);
         let waiting = Waiting::begin("the first connection", limit);
         let apart = share.run(waiting, async move |conn| {
@@ -235,7 +235,7 @@ impl<C: Migrate> Open for GivenPool<C> {
 
     fn store(&self, settings: &Settings, gate: Arc<WriteGate>) -> Arc<dyn Store> {
         let limit = limit(self.kind(), settings);
-        let connections = Share::of(&self.0, SetUp::of::<C>(settings.busy_wait));
+        let connections = Share::of(&self.0, SetUp::of::<C>(settings.busy_wait).shared());
         // Tasks must leave the runtime's own work its connections, also those whose attempt was given up.
         let lendable = self.0.max_size().saturating_sub(OWN_CONNECTIONS) as usize;
         let most = if self.kind() == Kind::Sqlite { 1 } else { settings.transaction_connections.min(lendable) };

@@ -13,20 +13,42 @@ use crate::dialect::Kind;
 pub(crate) struct SetUp {
     kind: Kind,
     busy_wait: Duration,
-    /// The limit the server's own limits are derived from, on connections that nobody else uses.
-    limit: Option<Duration>,
+    use_of: Use,
 }
+
+/// Who uses a connection of the runtime's.
+#[derive(Debug, Clone, Copy)]
+enum Use {
+    /// The bodies of tasks, and single rows' statements.
+    Bodies,
+    /// The runtime's statements alone; the server's own limits are derived from this one.
+    Statements { limit: Duration },
+    /// The runtime's statements, and the application.
+    Shared,
+}
+
+/// PostgreSQL keeps the plan of a prepared statement until somebody takes statistics of the table. One made while the table was
+/// empty reads it from its beginning to its end, each time, a minute later perhaps beside a million rows. Every statement of the
+/// runtime has an index to go by, and is told to.
+const BY_INDEX: &str = "; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+/// Where the application's statements run too, plans are made each time instead, from how large the table is then.
+const PLANNED_EACH_TIME: &str = "; SET plan_cache_mode = force_custom_plan";
 
 impl SetUp {
     /// For connections of type `C`.
     pub(crate) fn of<C: TaskConnection>(busy_wait: Duration) -> Self {
-        Self { kind: C::DIALECT.kind, busy_wait, limit: None }
+        Self { kind: C::DIALECT.kind, busy_wait, use_of: Use::Bodies }
     }
 
-    /// With limits at the server, a little below `limit`: it ends what is slow with a clean error, and does not go on with what
-    /// the client has given up. Only for connections on which nothing but the runtime's own statements run.
-    pub(crate) fn with_server_limits(self, limit: Duration) -> Self {
-        Self { limit: Some(limit), ..self }
+    /// For connections on which nothing but the runtime's own statements run: with limits at the server, a little below `limit`,
+    /// so that it ends what is slow with a clean error, and does not go on with what the client has given up.
+    pub(crate) fn for_statements(self, limit: Duration) -> Self {
+        Self { use_of: Use::Statements { limit }, ..self }
+    }
+
+    /// For connections on which the runtime's statements and the application's run.
+    pub(crate) fn shared(self) -> Self {
+        Self { use_of: Use::Shared, ..self }
     }
 
     /// Tells `conn`.
@@ -51,14 +73,23 @@ impl SetUp {
             // The fence needs to see what others committed, whatever the server's default is.
             Kind::Postgres => {
                 let isolation = "SET default_transaction_isolation = 'read committed'";
+                let more = match self.use_of {
+                    Use::Bodies => String::new(),
+                    Use::Statements { limit } => postgres_limits(limit) + BY_INDEX,
+                    Use::Shared => PLANNED_EACH_TIME.to_owned(),
+                };
                 // SQL: the limits are numbers of our own.
-                conn.run_batch(&format!("{isolation}{}", self.limit.map_or_else(String::new, postgres_limits))).await
+                conn.run_batch(&format!("{isolation}{more}")).await
             }
             // At REPEATABLE READ a claim's gap locks would block the application's inserts.
             Kind::Mysql => {
                 let isolation = "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+                let limits = match self.use_of {
+                    Use::Statements { limit } => mysql_limits(limit),
+                    Use::Bodies | Use::Shared => String::new(),
+                };
                 // SQL: the limits are numbers of our own.
-                conn.run_batch(&format!("{isolation}{}", self.limit.map_or_else(String::new, mysql_limits))).await
+                conn.run_batch(&format!("{isolation}{limits}")).await
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::write_gate::WriteGate;
 pub fn open<C: BlockingConnection>(address: &str, limit: Duration) -> Arc<dyn Store> {
     let gate = Arc::new(WriteGate::new(C::DIALECT.kind, limit));
     let set_up = SetUp::of::<C>(limit);
-    let connections = OwnPool::<Apart<C>>::open(address, 4, set_up.with_server_limits(limit), limit);
+    let connections = OwnPool::<Apart<C>>::open(address, 4, set_up.for_statements(limit), limit);
     let of_tasks = OwnPool::<Apart<C>>::open(address, 4, set_up, limit);
     let transactions = BlockingTransactions::new(of_tasks, (4, 4), Arc::clone(&gate), limit, limit);
     Arc::new(DieselStore::new(connections, vec![Box::new(transactions)], gate, limit))
@@ -34,7 +34,7 @@ pub fn open_async<C: crate::async_connection::AsyncTaskConnection>(address: &str
     use crate::own_transactions::AsyncTransactions;
 
     let gate = Arc::new(WriteGate::new(C::DIALECT.kind, limit));
-    let set_up = SetUp::of::<C>(limit).with_server_limits(limit);
+    let set_up = SetUp::of::<C>(limit).for_statements(limit);
     let connections = OwnPool::<Driven<C>>::open(address, 4, set_up, limit);
     let transactions = AsyncTransactions::<C>::new(address, 4, Arc::clone(&gate), limit, limit);
     Arc::new(DieselStore::new(connections, vec![Box::new(transactions)], gate, limit))

@@ -1,23 +1,22 @@
 //! A node never takes back a row it is running itself, whatever keeps it from renewing its leases.
 
 use std::sync::Arc;
-use std::sync::Once;
 use std::time::Duration;
 
 use consistency_core::error::StoreError;
 use consistency_core::event::Event;
-use consistency_core::fault::{Point, arm};
+use consistency_core::fault::Point;
 use consistency_core::state::State;
 use consistency_diesel::outbox::Outbox;
 use consistency_diesel::prelude::*;
 use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
+use consistency_tests::faults::at_points::AtPoints;
 use consistency_tests::for_each_database;
 use consistency_tests::recorder::{Recorder, wait_until};
 use consistency_tests::scene::{Probe, now, store};
 use diesel::Connection;
 use diesel::connection::SimpleConnection;
-use parking_lot::{Mutex, MutexGuard};
 
 /// Runs until the test lets it go.
 #[consistency_task(retry_every = "50ms")]
@@ -50,36 +49,28 @@ fn end(database: &Database, recorder: &Recorder, probe: &Probe, task_id: &str) {
 }
 
 /// How many renewals the dispatcher made in vain, while none is let through.
-static IN_VAIN: Mutex<Option<usize>> = Mutex::new(None);
-
-/// The faults of this process belong to one test at a time.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn() -> MutexGuard<'static, ()> {
-    static ARMED: Once = Once::new();
-    ARMED.call_once(|| arm(meet));
-    TURN.lock()
-}
+static IN_VAIN: AtPoints<Option<usize>> = AtPoints::new(meet);
 
 fn meet(point: Point) -> Result<(), StoreError> {
-    let mut in_vain = IN_VAIN.lock();
-    let Some(in_vain) = in_vain.as_mut().filter(|_| point == Point::BeforeHeartbeat) else { return Ok(()) };
-    *in_vain += usize::from(std::thread::current().name() == Some("consistency-dispatch"));
-    Err(StoreError::Transient("no renewal is let through".into()))
+    IN_VAIN.with(|in_vain| {
+        let Some(in_vain) = in_vain.as_mut().filter(|_| point == Point::BeforeHeartbeat) else { return Ok(()) };
+        *in_vain += usize::from(std::thread::current().name() == Some("consistency-dispatch"));
+        Err(StoreError::Transient("no renewal is let through".into()))
+    })
 }
 
 for_each_database! {
     fn no_rescue_follows_a_renewal_that_failed(database: &Database) {
-        let _turn = turn();
+        let _turn = IN_VAIN.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = start(database, &recorder, &probe);
         let task_id = store::<Conn>(database, &outbox, long());
         probe.wait_for("begun", 1);
-        *IN_VAIN.lock() = Some(0);
+        IN_VAIN.with(|in_vain| *in_vain = Some(0));
         wait_for_the_end_of_a_lease(database);
-        *IN_VAIN.lock() = Some(0);
-        wait_until("the dispatcher to meet its own lease", || IN_VAIN.lock().is_some_and(|in_vain| in_vain >= 3));
-        *IN_VAIN.lock() = None;
+        IN_VAIN.with(|in_vain| *in_vain = Some(0));
+        wait_until("the dispatcher to meet its own lease", || IN_VAIN.with(|in_vain| in_vain.is_some_and(|in_vain| in_vain >= 3)));
+        IN_VAIN.with(|in_vain| *in_vain = None);
         end(database, &recorder, &probe, &task_id);
         outbox.shutdown_blocking();
     }
@@ -89,7 +80,7 @@ for_each_database! {
             // Its renewals fail then: the test above.
             return;
         }
-        let _turn = turn();
+        let _turn = IN_VAIN.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = start(database, &recorder, &probe);
         let task_id = store::<Conn>(database, &outbox, long());

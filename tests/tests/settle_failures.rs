@@ -2,23 +2,22 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::Once;
 use std::thread::ThreadId;
 use std::time::Duration;
 
 use consistency_core::error::StoreError;
 use consistency_core::event::Event;
-use consistency_core::fault::{Point, arm};
+use consistency_core::fault::Point;
 use consistency_core::state::State;
 use consistency_diesel::prelude::*;
 use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
+use consistency_tests::faults::at_points::AtPoints;
 use consistency_tests::for_each_database;
 use consistency_tests::recorder::{Recorder, wait_until};
 use consistency_tests::refusals::{allow_updates, refuse_updates};
 use consistency_tests::scene::{Probe, end_leases, store, store_all};
 use diesel::Connection;
-use parking_lot::{Mutex, MutexGuard};
 
 /// Says that it ran.
 #[consistency_task(retry_every = "50ms")]
@@ -43,41 +42,26 @@ struct Faults {
     cut_off: HashSet<ThreadId>,
 }
 
-static FAULTS: Mutex<Option<Faults>> = Mutex::new(None);
-
-/// The faults of this process belong to one test at a time.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn() -> MutexGuard<'static, ()> {
-    static ARMED: Once = Once::new();
-    ARMED.call_once(|| arm(meet));
-    let turn = TURN.lock();
-    *FAULTS.lock() = Some(Faults::default());
-    turn
-}
-
-fn set(change: impl FnOnce(&mut Faults)) {
-    change(FAULTS.lock().get_or_insert_default());
-}
+static FAULTS: AtPoints<Faults> = AtPoints::new(meet);
 
 fn meet(point: Point) -> Result<(), StoreError> {
     if !matches!(point, Point::BeforeSettle | Point::BeforeHeartbeat | Point::BeforeRescue | Point::BeforeClaim) {
         return Ok(());
     }
-    let mut faults = FAULTS.lock();
-    let faults = faults.get_or_insert_default();
-    if point == Point::BeforeSettle && faults.settlements > 0 {
-        faults.settlements -= 1;
-        return Err(StoreError::Transient("a settlement fails".into()));
-    }
-    let me = std::thread::current().id();
-    if faults.cut_off_more {
-        faults.cut_off.insert(me);
-    }
-    if faults.cut_off.contains(&me) {
-        return Err(StoreError::Transient("this thread is cut off".into()));
-    }
-    Ok(())
+    FAULTS.with(|faults| {
+        if point == Point::BeforeSettle && faults.settlements > 0 {
+            faults.settlements -= 1;
+            return Err(StoreError::Transient("a settlement fails".into()));
+        }
+        let me = std::thread::current().id();
+        if faults.cut_off_more {
+            faults.cut_off.insert(me);
+        }
+        if faults.cut_off.contains(&me) {
+            return Err(StoreError::Transient("this thread is cut off".into()));
+        }
+        Ok(())
+    })
 }
 
 fn troubles(recorder: &Recorder, wanted: &str) -> usize {
@@ -87,11 +71,11 @@ fn troubles(recorder: &Recorder, wanted: &str) -> usize {
 
 for_each_database! {
     fn a_settlement_that_fails_is_written_at_the_next_try(database: &Database) {
-        let _turn = turn();
+        let _turn = FAULTS.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = database.outbox().only([quick::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = outbox.start_blocking().unwrap();
-        set(|faults| faults.settlements = 1);
+        FAULTS.with(|faults| faults.settlements = 1);
         let task_id = store::<Conn>(database, &outbox, quick(1));
         recorder.wait_for_settled(&task_id, State::Succeeded);
         assert_eq!(troubles(&recorder, "settle"), 1);
@@ -101,12 +85,12 @@ for_each_database! {
     }
 
     fn settlements_that_fail_many_times_are_all_written_in_the_end(database: &Database) {
-        let _turn = turn();
+        let _turn = FAULTS.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = database.outbox().only([quick::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = outbox.settle_linger(Duration::from_millis(100)).start_blocking().unwrap();
         // Enough for a batch to be tried in parts.
-        set(|faults| faults.settlements = 9);
+        FAULTS.with(|faults| faults.settlements = 9);
         store_all::<Conn>(database, &outbox, (0..20).map(quick));
         recorder.wait_for_count(20, State::Succeeded);
         assert_eq!(troubles(&recorder, "settle"), 9);
@@ -115,27 +99,27 @@ for_each_database! {
     }
 
     fn a_settlement_that_fails_for_longer_than_the_lease_is_lost_to_the_next_node(database: &Database) {
-        let _turn = turn();
+        let _turn = FAULTS.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = database.outbox().only([long::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = outbox.lease(Duration::from_secs(1)).heartbeat(Duration::from_millis(300)).start_blocking().unwrap();
         let task_id = store::<Conn>(database, &outbox, long());
         probe.wait_for("begun", 1);
-        set(|faults| faults.cut_off_more = true);
+        FAULTS.with(|faults| faults.cut_off_more = true);
         probe.go.raise();
         for doing in ["settle", "renew leases", "take back rows whose lease has ended"] {
             recorder.wait_for(doing, |events| events.iter().any(|event| matches!(
                 event, Event::StoreTrouble { doing: tried, .. } if *tried == doing
             )));
         }
-        set(|faults| faults.cut_off_more = false);
+        FAULTS.with(|faults| faults.cut_off_more = false);
         let others = Recorder::new();
         let other = database.outbox().only([long::NAME]).inject(Arc::clone(&probe)).listener(others.listener());
         let other = other.start_blocking().unwrap();
         others.wait_for("the rescue", |events| events.iter().any(|event| matches!(event, Event::Rescued { .. })));
         others.wait_for_settled(&task_id, State::Succeeded);
         let settled = database.row(&task_id);
-        set(|faults| faults.cut_off.clear());
+        FAULTS.with(|faults| faults.cut_off.clear());
         recorder.wait_for("the lost lease", |events| events.iter().any(|event| matches!(event, Event::LeaseLost { .. })));
         assert_eq!(database.row(&task_id), settled, "the late outcome changes nothing");
         assert_eq!((probe.notes().len(), recorder.count(State::Succeeded)), (2, 0));
@@ -144,7 +128,7 @@ for_each_database! {
     }
 
     fn one_refused_outcome_does_not_keep_the_others_and_says_why_in_its_row(database: &Database) {
-        let _turn = turn();
+        let _turn = FAULTS.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = database.outbox().only([quick::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = outbox.settle_linger(Duration::from_millis(100)).start_blocking().unwrap();
@@ -166,7 +150,7 @@ for_each_database! {
     }
 
     fn a_row_nobody_can_write_keeps_neither_settlements_nor_rescues_nor_claims_of_others(database: &Database) {
-        let _turn = turn();
+        let _turn = FAULTS.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = database.outbox().only([quick::NAME, long::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = outbox.lease(Duration::from_secs(2)).heartbeat(Duration::from_millis(300)).start_blocking().unwrap();
@@ -196,7 +180,7 @@ for_each_database! {
     fn a_row_somebody_has_locked_keeps_nobody_elses_outcome(database: &Database) {
         // SQLite has no locks of rows.
         if BACKEND == Backend::Sqlite { return }
-        let _turn = turn();
+        let _turn = FAULTS.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = database.outbox().only([quick::NAME, long::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = outbox.store_timeout(Duration::from_secs(2)).lease(Duration::from_secs(60)).start_blocking().unwrap();

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use consistency_core::error::StoreError;
 use consistency_core::event::Event;
-use consistency_core::fault::{Point, arm};
+use consistency_core::fault::Point;
 use consistency_core::state::State;
 use consistency_diesel::prelude::*;
 use consistency_tests::database::Database;
+use consistency_tests::faults::at_points::AtPoints;
 use consistency_tests::for_each_database;
 use consistency_tests::recorder::{Recorder, wait_until};
 use consistency_tests::scene::{Probe, store};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::MutexGuard;
 use tracing::span;
 
 /// Says that it ran.
@@ -39,34 +40,24 @@ struct Points {
     reached: HashMap<Point, usize>,
 }
 
-static POINTS: Mutex<Option<Points>> = Mutex::new(None);
+static POINTS: AtPoints<Points> = AtPoints::new(meet);
 /// Whether the log panics on the settling thread, and how often it has.
 static LOG_PANICS: AtomicBool = AtomicBool::new(false);
 static LOG_PANICKED: AtomicUsize = AtomicUsize::new(0);
-/// The points and the log of this process belong to one test at a time.
-static TURN: Mutex<()> = Mutex::new(());
 
+/// The points of this process belong to one test at a time, and so does its log.
 fn turn() -> MutexGuard<'static, ()> {
-    static ARMED: Once = Once::new();
-    ARMED.call_once(|| {
-        arm(meet);
-        tracing::subscriber::set_global_default(PanickingLog).unwrap();
-    });
-    let turn = TURN.lock();
-    *POINTS.lock() = Some(Points::default());
-    turn
-}
-
-fn with_points<T>(change: impl FnOnce(&mut Points) -> T) -> T {
-    change(POINTS.lock().get_or_insert_default())
+    static LOGGED: Once = Once::new();
+    LOGGED.call_once(|| tracing::subscriber::set_global_default(PanickingLog).unwrap());
+    POINTS.take_turn()
 }
 
 fn panic_next_at(point: Point) {
-    with_points(|points| points.panics = Some(point));
+    POINTS.with(|points| points.panics = Some(point));
 }
 
 fn meet(point: Point) -> Result<(), StoreError> {
-    let panics = with_points(|points| {
+    let panics = POINTS.with(|points| {
         *points.reached.entry(point).or_default() += 1;
         points.panics.take_if(|panics| *panics == point).is_some()
     });
@@ -157,7 +148,7 @@ for_each_database! {
         probe.wait_for("begun", 1);
         panic_next_at(Point::BeforeHeartbeat);
         wait_for_panic(&recorder, "renew leases");
-        let beats = || with_points(|points| points.reached.get(&Point::AfterHeartbeat).copied().unwrap_or(0));
+        let beats = || POINTS.with(|points| points.reached.get(&Point::AfterHeartbeat).copied().unwrap_or(0));
         let before = beats();
         wait_until("more beats", || beats() > before + 2);
         probe.go.raise();
