@@ -2,19 +2,18 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use consistency_core::error::StoreError;
 use consistency_core::event::Event;
-use consistency_core::fault::{Point, arm};
+use consistency_core::fault::Point;
 use consistency_core::state::State;
 use consistency_diesel::prelude::*;
 use consistency_tests::database::Database;
+use consistency_tests::faults::at_points::AtPoints;
 use consistency_tests::for_each_database;
 use consistency_tests::recorder::{Latch, Recorder, wait_until};
 use consistency_tests::scene::{Probe, store, store_all};
-use parking_lot::{Mutex, MutexGuard};
 
 /// Runs until the test lets it go.
 #[consistency_task(retry_every = "1h")]
@@ -39,29 +38,11 @@ struct Points {
     held: Option<(Point, Latch)>,
 }
 
-static POINTS: Mutex<Option<Points>> = Mutex::new(None);
-
-/// The points of this process belong to one test at a time.
-static TURN: Mutex<()> = Mutex::new(());
-
-fn turn() -> MutexGuard<'static, ()> {
-    static ARMED: Once = Once::new();
-    ARMED.call_once(|| arm(meet));
-    let turn = TURN.lock();
-    *POINTS.lock() = Some(Points::default());
-    turn
-}
-
-fn set(change: impl FnOnce(&mut Points)) {
-    change(POINTS.lock().get_or_insert_default());
-}
+static POINTS: AtPoints<Points> = AtPoints::new(meet);
 
 fn meet(point: Point) -> Result<(), StoreError> {
-    let (fails, held) = {
-        let mut points = POINTS.lock();
-        let points = points.get_or_insert_default();
-        (points.fails.contains(&point), points.held.take_if(|(held, _)| *held == point))
-    };
+    let (fails, held) =
+        POINTS.with(|points| (points.fails.contains(&point), points.held.take_if(|(held, _)| *held == point)));
     if let Some((_, go)) = held {
         go.wait_for(1);
     }
@@ -80,17 +61,17 @@ fn left_unwritten(recorder: &Recorder) -> usize {
 
 for_each_database! {
     fn a_failed_rescue_is_told_by_its_own_name_and_is_over_when_one_succeeds(database: &Database) {
-        let _turn = turn();
+        let _turn = POINTS.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let outbox = database.outbox().only([long::NAME]).concurrency(1).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = outbox.start_blocking().unwrap();
         store::<Conn>(database, &outbox, long(1));
         probe.wait_for("1", 1);
-        set(|points| { points.fails.insert(Point::BeforeRescue); });
+        POINTS.with(|points| { points.fails.insert(Point::BeforeRescue); });
         wait_until("the trouble to be told", || {
             outbox.trouble().is_some_and(|trouble| trouble.doing == "take back rows whose lease has ended")
         });
-        set(|points| points.fails.clear());
+        POINTS.with(|points| points.fails.clear());
         wait_until("the trouble to be over", || outbox.trouble().is_none());
         assert_eq!(outbox.running().len(), 1);
         probe.go.raise();
@@ -98,7 +79,7 @@ for_each_database! {
     }
 
     fn small_claims_take_no_worse_priority_while_better_rows_wait(database: &Database) {
-        let _turn = turn();
+        let _turn = POINTS.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let producer = database.outbox().enqueue_only().start_blocking().unwrap();
         store_all::<Conn>(database, &producer, (11..=14).map(|number| long(number).priority(9)));
@@ -115,13 +96,13 @@ for_each_database! {
     }
 
     fn a_claim_in_flight_at_the_stop_gives_its_rows_back(database: &Database) {
-        let _turn = turn();
+        let _turn = POINTS.take_turn();
         let (recorder, probe, claimed) = (Recorder::new(), Probe::new(), Latch::new());
         let builder = database.outbox().only([long::NAME, tidy::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = builder.busy_wait(Duration::from_millis(100)).start_blocking().unwrap();
         store::<Conn>(database, &outbox, tidy());
         probe.wait_for("begun", 1);
-        set(|points| points.held = Some((Point::AfterClaim, claimed.clone())));
+        POINTS.with(|points| points.held = Some((Point::AfterClaim, claimed.clone())));
         let task_id = store::<Conn>(database, &outbox, long(1).delay(Duration::from_millis(10)));
         wait_until("the claim", || database.row(&task_id).state() == State::Running);
         std::thread::scope(|scope| {
@@ -137,13 +118,13 @@ for_each_database! {
     }
 
     fn the_settler_has_its_own_time_at_the_stop(database: &Database) {
-        let _turn = turn();
+        let _turn = POINTS.take_turn();
         let (recorder, probe, settles) = (Recorder::new(), Probe::new(), Latch::new());
         let builder = database.outbox().only([tidy::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let outbox = builder.busy_wait(Duration::from_millis(100)).start_blocking().unwrap();
         let task_id = store::<Conn>(database, &outbox, tidy());
         probe.wait_for("begun", 1);
-        set(|points| points.held = Some((Point::BeforeSettle, settles.clone())));
+        POINTS.with(|points| points.held = Some((Point::BeforeSettle, settles.clone())));
         std::thread::scope(|scope| {
             scope.spawn(|| outbox.shutdown_blocking());
             probe.wait_for("asked to end", 1);
@@ -156,14 +137,14 @@ for_each_database! {
     }
 
     fn what_is_left_unwritten_at_the_stop_is_told(database: &Database) {
-        let _turn = turn();
+        let _turn = POINTS.take_turn();
         let (recorder, probe) = (Recorder::new(), Probe::new());
         let builder = database.outbox().only([tidy::NAME]).inject(Arc::clone(&probe)).listener(recorder.listener());
         let patience = Duration::from_secs(1);
         let outbox = builder.busy_wait(patience).store_timeout(patience).start_blocking().unwrap();
         let task_id = store::<Conn>(database, &outbox, tidy());
         probe.wait_for("begun", 1);
-        set(|points| { points.fails.insert(Point::BeforeSettle); });
+        POINTS.with(|points| { points.fails.insert(Point::BeforeSettle); });
         outbox.shutdown_blocking();
         assert_eq!(database.row(&task_id).state(), State::Running, "its lease runs out");
         assert_eq!(left_unwritten(&recorder), 1);

@@ -25,9 +25,11 @@ const SAMPLES: u32 = 12;
 
 /// Where the claim begins to read.
 const HEAD: &str = "SELECT COUNT(*) AS value FROM (SELECT 1 FROM consistency_task WHERE queue = 'default' AND priority = 5 \
-                    AND state IN (0, 3) ORDER BY next_execute_time LIMIT 1) AS head";
+                    AND (CASE WHEN execute_mode = 2 AND thread_way = 2 THEN 1 ELSE 0 END) = 0 AND state IN (0, 3) \
+                    ORDER BY next_execute_time LIMIT 1) AS head";
 const DEAD: &str =
     "SELECT COALESCE(MAX(n_dead_tup), 0) AS value FROM pg_stat_user_tables WHERE relname = 'consistency_task'";
+const VACUUMED: &str = "SELECT CASE current_setting('autovacuum') WHEN 'on' THEN 1::bigint ELSE 0 END AS value";
 const SIZE: &str = "SELECT pg_table_size('consistency_task') AS value";
 const INDEX_SIZE: &str = "SELECT pg_relation_size('consistency_task_claim') AS value";
 
@@ -44,6 +46,10 @@ const USUALLY: Duration = Duration::from_secs(600);
 pub(crate) fn measure(options: &Options) -> Result<String, Box<dyn Error>> {
     let (url, length) = (options.url.as_str(), options.time.unwrap_or(USUALLY));
     let mut figures = serde_json::Map::new();
+    let is_vacuumed = ask(&mut PgConnection::establish(url)?, VACUUMED)? == 1;
+    if !is_vacuumed {
+        println!("the server's autovacuum is off: dead rows stay, also without an open snapshot");
+    }
     println!("{RATE} tasks a second; the look is the time to find the first due row");
     drop(Outbox::builder(url).migrate().enqueue_only().start_blocking()?);
     for beside in [false, true] {
@@ -61,7 +67,7 @@ pub(crate) fn measure(options: &Options) -> Result<String, Box<dyn Error>> {
         println!("\n{title}");
         figures.insert(name.to_owned(), run(url, &mut admin, length)?);
     }
-    Ok(line("snapshot", options, json!({ "rate": RATE, "seconds": length.as_secs() }), figures.into()))
+    Ok(line("snapshot", options, json!({ "rate": RATE, "seconds": length.as_secs(), "autovacuum": is_vacuumed }), figures.into()))
 }
 
 fn run(url: &str, admin: &mut PgConnection, length: Duration) -> Result<Value, Box<dyn Error>> {

@@ -1,6 +1,7 @@
 //! What goes wrong around the outbox, made by the tests: processes struck at any point of a task's path, servers that fall,
 //! what stands between them and their clients; and the check of what is left.
 
+pub mod at_points;
 pub mod clock;
 pub mod crash;
 pub mod fault_node;
