@@ -30,7 +30,8 @@ enum Use {
 /// PostgreSQL keeps the plan of a prepared statement until somebody takes statistics of the table. One made while the table was
 /// empty reads it from its beginning to its end, each time, a minute later perhaps beside a million rows. Every statement of the
 /// runtime has an index to go by, and is told to.
-const BY_INDEX: &str = "; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+const BY_INDEX: &str =
+    "; SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 /// Where the application's statements run too, plans are made each time instead, from how large the table is then.
 const PLANNED_EACH_TIME: &str = "; SET plan_cache_mode = force_custom_plan";
 

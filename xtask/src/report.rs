@@ -126,10 +126,19 @@ fn flat(figures: &Value) -> Vec<(String, String)> {
             }
             Value::Array(values) => all.push((name.replace('_', " "), course(values))),
             Value::String(text) => all.push((name.replace('_', " "), text.clone())),
+            Value::Number(number) if number.is_f64() => {
+                all.push((name.replace('_', " "), shown(number.as_f64().unwrap_or(f64::NAN))));
+            }
             other => all.push((name.replace('_', " "), other.to_string())),
         }
     }
     all
+}
+
+/// To the third digit behind the point.
+fn shown(number: f64) -> String {
+    // Adding 0 makes a zero of a negative one.
+    ((number * 1000.0).round() / 1000.0 + 0.0).to_string()
 }
 
 /// What was looked at again and again: where it began and ended, and what was most.
@@ -137,7 +146,7 @@ fn course(values: &[Value]) -> String {
     let numbers = || values.iter().filter_map(Value::as_f64);
     let most = numbers().fold(f64::NEG_INFINITY, f64::max);
     match (numbers().next(), numbers().next_back()) {
-        (Some(first), Some(last)) => format!("{first} to {last}, most {most}"),
+        (Some(first), Some(last)) => format!("{} to {}, most {}", shown(first), shown(last), shown(most)),
         _ => String::new(),
     }
 }

@@ -67,7 +67,12 @@ pub(crate) fn measure(options: &Options) -> Result<String, Box<dyn Error>> {
         println!("\n{title}");
         figures.insert(name.to_owned(), run(url, &mut admin, length)?);
     }
-    Ok(line("snapshot", options, json!({ "rate": RATE, "seconds": length.as_secs(), "autovacuum": is_vacuumed }), figures.into()))
+    Ok(line(
+        "snapshot",
+        options,
+        json!({ "rate": RATE, "seconds": length.as_secs(), "autovacuum": is_vacuumed }),
+        figures.into(),
+    ))
 }
 
 fn run(url: &str, admin: &mut PgConnection, length: Duration) -> Result<Value, Box<dyn Error>> {
