@@ -23,7 +23,8 @@ enum Use {
     Bodies,
     /// The runtime's statements alone; the server's own limits are derived from this one.
     Statements { limit: Duration },
-    /// The runtime's statements, and the application.
+    /// The runtime's statements, and the application: on Diesel's own connections alone.
+    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")), allow(dead_code))]
     Shared,
 }
 
@@ -48,6 +49,7 @@ impl SetUp {
     }
 
     /// For connections on which the runtime's statements and the application's run.
+    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")), allow(dead_code))]
     pub(crate) fn shared(self) -> Self {
         Self { use_of: Use::Shared, ..self }
     }
