@@ -38,9 +38,8 @@ fn hangs(#[inject] signals: &Signals, #[inject] go: &Latch) {
 const HOUR: Duration = Duration::from_secs(3600);
 /// Enough for a short mean run time, whatever the first ones took.
 const WARMING_UP: usize = 40;
-const ROWS: usize = 50;
-/// How many bodies run before the other futures of the thread have their turn.
-const IN_A_ROW: usize = 32;
+/// More than run before the other futures of the thread have their turn.
+const ROWS: usize = 36;
 
 fn released(recorder: &Recorder) -> Vec<i64> {
     let id = |event| if let Event::Released { id, .. } = event { Some(id) } else { None };
@@ -51,7 +50,7 @@ for_each_async_database! {
     async fn every_row_goes_back_once_when_the_tokio_runtime_ends_between_two_bodies(database: &Database) {
         on_a_plain_thread(|| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let stage = runtime.block_on(async {
+            let (stage, signals) = runtime.block_on(async {
                 let signals = Signals::default();
                 let stage = Stage::with(database, |builder| {
                     builder.inject(signals.clone()).inject(Latch::new()).concurrency(1).poll_interval(HOUR)
@@ -73,12 +72,14 @@ for_each_async_database! {
                 let held = i64::try_from(ROWS + 1).unwrap();
                 wait_until("the rows to wait in the line", || database.count("consistency_task", "state = 1") == held);
                 signals.go.raise();
-                signals.begun.wait_for(WARMING_UP + IN_A_ROW).await;
-                stage
+                // This goes on when the slot lets the thread's other futures have their turn.
+                signals.begun.wait_for(WARMING_UP + 2).await;
+                (stage, signals)
             });
             // The slot is about to run its next row.
             drop(runtime);
-            let left = WARMING_UP + 1 + ROWS - (WARMING_UP + IN_A_ROW);
+            let left = WARMING_UP + 1 + ROWS - signals.begun.count();
+            assert!(left > 0, "all rows ran in one turn");
             wait_until("the rows to be put back", || {
                 let mut ids = released(&stage.recorder);
                 ids.sort_unstable();
