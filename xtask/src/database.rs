@@ -44,7 +44,7 @@ pub(crate) struct Found {
 }
 
 /// Every database there is.
-pub(crate) const ALL: [Database; 3] = [
+pub(crate) static ALL: [Database; 3] = [
     Database { feature: "sqlite", async_feature: "async-sqlite", title: "SQLite", needs: Needs::Compiler },
     Database {
         feature: "postgres",
@@ -86,6 +86,16 @@ pub(crate) const ALL: [Database; 3] = [
 ];
 
 impl Database {
+    /// Those of a list such as `sqlite,mysql`.
+    ///
+    /// # Errors
+    /// When one of the names is nobody's.
+    pub(crate) fn named(list: &str) -> Result<Vec<&'static Database>, String> {
+        let find = |name: &str| ALL.iter().find(|database| database.feature == name);
+        let found: Option<Vec<_>> = list.split(',').map(find).collect();
+        found.ok_or_else(|| format!("`{list}`: say some of sqlite, postgres, mysql"))
+    }
+
     /// Looks at this machine.
     pub(crate) fn look(&self) -> Found {
         match &self.needs {

@@ -1,11 +1,14 @@
-//! The workspace's own commands: `cargo xtask test`, `reliability`, `tidy`, `features`, `msrv` and `package`.
+//! The workspace's own commands: `cargo xtask test`, `reliability`, `performance`, `instructions`, `tidy`, `features`, `msrv` and `package`.
 
 mod database;
 mod features;
+mod instructions;
+mod launch;
 mod library;
 mod markdown;
 mod msrv;
 mod package;
+mod performance;
 mod programs;
 mod reliability;
 mod report;
@@ -33,6 +36,11 @@ usage: cargo xtask <command>
   reliability [--parts NAME,..] [--databases sqlite,postgres,mysql] [--minutes N]
            the long form of what shows that nothing is lost: storms of kills, steady load, drains,
            outages, failovers; about two hours; writes its figures into docs/reliability.md
+  performance [--cases NAME,..] [--databases sqlite,postgres,mysql] [--rounds N]
+           what the library reaches beside the same work written by hand, three rounds, about an hour;
+           writes its figures into docs/performance.md
+  instructions [--write]
+           instructions per task, counted by valgrind, beside what is written down
   tidy     rules no compiler checks: module headers, file lengths, SQL without values, `unsafe`,
            documents, the table of scenarios
   features the library with each feature alone and in pairs, and what promises no C library has none
@@ -46,6 +54,8 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "test" => test::run(&rest),
         "reliability" => reliability::run(&rest),
+        "performance" => performance::run(&rest),
+        "instructions" => instructions::run(&rest),
         "tidy" if rest.is_empty() => tidy::run(),
         "features" if rest.is_empty() => features::run(),
         "msrv" if rest.is_empty() => msrv::run(),

@@ -3,22 +3,16 @@
 //! The short form of each part is among the tests. Every part that is a program prints its figures as a line of JSON; every
 //! part that is a test passes or fails.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
 use std::time::Instant;
-
-use serde_json::Value;
 
 use crate::Outcome;
 use crate::database::{ALL, Database};
+use crate::launch::{self, Ended};
 use crate::report::{self, Tested};
 use crate::workspace::{cargo, root};
 
 /// Asks tests for their long form.
 const LONG: &str = "CONSISTENCY_TEST_LONG";
-/// The programs are built with every database and both worlds of connections.
-const FEATURES: &str = "sqlite,postgres,mysql,async-sqlite,async-postgres,async-mysql";
 
 /// A program of the workspace that runs once per database.
 struct Program {
@@ -32,13 +26,13 @@ const EVERY: &[&str] = &["sqlite", "postgres", "mysql"];
 /// The programs, with what they are asked for when a storm lasts so many seconds. `measure` runs on a database of its own.
 const PROGRAMS: [Program; 6] = [
     Program { part: "storm", arguments: storm, on: EVERY },
-    Program { part: "steady", arguments: |seconds| words(&format!("URL steady --seconds {seconds}")), on: EVERY },
-    Program { part: "drain", arguments: |_| words("URL drain --tasks 1000000"), on: EVERY },
-    Program { part: "recovery", arguments: |_| words("URL recovery"), on: EVERY },
-    Program { part: "idle", arguments: |_| words("URL idle"), on: EVERY },
+    Program { part: "steady", arguments: |seconds| words(&format!("steady --seconds {seconds}")), on: EVERY },
+    Program { part: "drain", arguments: |_| words("drain --tasks 1000000"), on: EVERY },
+    Program { part: "recovery", arguments: |_| words("recovery"), on: EVERY },
+    Program { part: "idle", arguments: |_| words("idle"), on: EVERY },
     Program {
         part: "snapshot",
-        arguments: |seconds| words(&format!("URL open-snapshot --seconds {seconds}")),
+        arguments: |seconds| words(&format!("open-snapshot --seconds {seconds}")),
         on: &["postgres"],
     },
 ];
@@ -85,13 +79,7 @@ impl Wanted {
             let value = arguments.next().ok_or_else(|| format!("`{argument}` needs a value"))?;
             match argument.as_str() {
                 "--parts" => wanted.parts = Some(value.split(',').map(str::to_owned).collect()),
-                "--databases" => {
-                    let named: Vec<&str> = value.split(',').collect();
-                    wanted.databases.retain(|database| named.contains(&database.feature));
-                    if wanted.databases.len() != named.len() {
-                        return Err(format!("`{value}`: say some of sqlite, postgres, mysql"));
-                    }
-                }
+                "--databases" => wanted.databases = Database::named(value)?,
                 "--minutes" => {
                     let minutes: u64 = value.parse().map_err(|_| format!("`{value}` is no number of minutes"))?;
                     wanted.seconds = minutes * 60;
@@ -110,12 +98,12 @@ impl Wanted {
 /// Runs the parts one after the other, and writes down what each held.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let wanted = Wanted::read(arguments)?;
-    build()?;
+    launch::build()?;
     let mut all_good = true;
     for program in PROGRAMS.iter().filter(|program| wanted.wants(program.part)) {
         for database in wanted.databases.iter().filter(|database| program.on.contains(&database.feature)) {
             println!("== {} on {}", program.part, database.title);
-            let (good, figures) = run_program(program, database, wanted.seconds)?;
+            let Ended { good, figures } = run_program(program, database, wanted.seconds)?;
             all_good &= good;
             match figures {
                 Some(figures) => report::keep(&figures)?,
@@ -137,62 +125,19 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     Ok(all_good)
 }
 
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
-}
-
-fn program(name: &str) -> PathBuf {
-    target().join("release").join(name)
-}
-
-fn build() -> Outcome {
-    let tests = ["build", "--release", "-p", "consistency-tests", "--bins", "--features", FEATURES];
-    let measure = ["build", "--release", "-p", "measure", "--features", "sqlite,postgres,mysql"];
-    for arguments in [&tests[..], &measure[..]] {
-        if !cargo().args(arguments).status()?.success() {
-            return Err("the programs do not compile".into());
-        }
-    }
-    Ok(true)
-}
-
-/// Whether it ended well, and the last line of JSON it printed.
-fn run_program(
-    part: &Program,
-    database: &Database,
-    seconds: u64,
-) -> Result<(bool, Option<Value>), Box<dyn std::error::Error>> {
-    let mut command = match part.part {
-        "storm" => {
-            let mut command = Command::new(program("storm"));
-            command.args(["run", database.feature]);
-            command
-        }
-        _ => {
-            let mut command = Command::new(program("on_fresh"));
-            command.arg(database.feature).arg(program("measure"));
-            command
-        }
-    };
-    command.args((part.arguments)(seconds)).stdout(Stdio::piped());
-    if let Some((variable, url)) = database.variable() {
-        command.env(variable, url);
-    }
+fn run_program(part: &Program, database: &Database, seconds: u64) -> std::io::Result<Ended> {
     let begun = Instant::now();
-    let mut child = command.spawn()?;
-    let mut figures = None;
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).lines() {
-            let line = line?;
-            println!("{line}");
-            if line.starts_with('{') {
-                figures = serde_json::from_str(&line).ok();
-            }
-        }
-    }
-    let good = child.wait()?.success();
-    println!("-- {} on {}: {} s, {}", part.part, database.title, begun.elapsed().as_secs(), verdict(good));
-    Ok((good, figures))
+    let arguments = (part.arguments)(seconds);
+    let command = if part.part == "storm" {
+        let mut command = launch::program("storm");
+        command.args(["run", database.feature]).args(arguments);
+        command
+    } else {
+        launch::measure(database, arguments)
+    };
+    let ended = launch::run(command, database)?;
+    println!("-- {} on {}: {} s, {}", part.part, database.title, begun.elapsed().as_secs(), verdict(ended.good));
+    Ok(ended)
 }
 
 fn run_test(test: String) -> Result<Tested, std::io::Error> {

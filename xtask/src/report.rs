@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::workspace::{list, root, text};
+use crate::workspace::{list, root, text, today};
 
-/// Between these lines of the document nothing is written by hand.
-const BEGIN: &str = "<!-- figures: written by `cargo xtask reliability` -->";
+/// With this line ends in a document what no hand has written.
 const END: &str = "<!-- end of the figures -->";
 
 /// A long test and how it went.
@@ -33,10 +31,6 @@ impl Tested {
 /// One line of JSON per part and database, the newest of each.
 fn figures_file() -> PathBuf {
     root().join("docs").join("reliability.json")
-}
-
-fn document() -> PathBuf {
-    root().join("docs").join("reliability.md")
 }
 
 /// Keeps what a part held, in place of what it held before.
@@ -61,18 +55,20 @@ fn read() -> Result<Vec<Value>, Box<dyn Error>> {
     }
 }
 
-fn today() -> Result<String, Box<dyn Error>> {
-    Ok(String::from_utf8(Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?.stdout)?.trim().to_owned())
-}
-
 /// Writes the tables into the document.
 pub(crate) fn write() -> Result<(), Box<dyn Error>> {
-    let document = document();
-    let before = std::fs::read_to_string(&document)?;
-    let (head, rest) =
-        before.split_once(BEGIN).ok_or("docs/reliability.md has lost the line where its figures begin")?;
-    let (_, tail) = rest.split_once(END).ok_or("docs/reliability.md has lost the line where its figures end")?;
-    std::fs::write(document, format!("{head}{BEGIN}\n\n{}{END}{tail}", tables(&read()?)))?;
+    replace_figures("reliability.md", "reliability", &tables(&read()?))
+}
+
+/// Writes `figures` into a document, between the line that says that `command` wrote them and the line of their end.
+pub(crate) fn replace_figures(document: &str, command: &str, figures: &str) -> Result<(), Box<dyn Error>> {
+    let path = root().join("docs").join(document);
+    let begin = format!("<!-- figures: written by `cargo xtask {command}` -->");
+    let before = std::fs::read_to_string(&path)?;
+    let lost = |what: &str| format!("docs/{document} has lost the line where its figures {what}");
+    let (head, rest) = before.split_once(&begin).ok_or_else(|| lost("begin"))?;
+    let (_, tail) = rest.split_once(END).ok_or_else(|| lost("end"))?;
+    std::fs::write(path, format!("{head}{begin}\n\n{figures}{END}{tail}"))?;
     Ok(())
 }
 

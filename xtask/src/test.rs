@@ -15,13 +15,7 @@ const REQUIRE_PROGRAMS: &str = "CONSISTENCY_TEST_REQUIRE_PROGRAMS";
 /// Runs the tests; `arguments` as in the usage text.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let (required, for_cargo) = read(arguments)?;
-    let found: Vec<(Database, Found)> = ALL
-        .into_iter()
-        .map(|database| {
-            let found = database.look();
-            (database, found)
-        })
-        .collect();
+    let found: Vec<(&Database, Found)> = ALL.iter().map(|database| (database, database.look())).collect();
     print_table(&found);
 
     let short: Vec<_> =
@@ -110,7 +104,7 @@ fn read(arguments: &[String]) -> Result<(BTreeSet<&str>, &[String]), String> {
     Ok((required, for_cargo))
 }
 
-fn print_table(found: &[(Database, Found)]) {
+fn print_table(found: &[(&Database, Found)]) {
     let width = found.iter().map(|(_, found)| found.library.len()).max().unwrap_or_default().max(14);
     println!("{:<17} {:<7} {:<width$} server", "database", "tested", "client library");
     for (database, Found { library, server, features, missing }) in found {
@@ -125,7 +119,7 @@ fn print_table(found: &[(Database, Found)]) {
     println!();
 }
 
-fn reasons((database, found): &(Database, Found)) -> Vec<String> {
+fn reasons((database, found): &(&Database, Found)) -> Vec<String> {
     found.missing.iter().map(|reason| format!("{}: {reason}", database.title)).collect()
 }
 

@@ -43,3 +43,8 @@ pub(crate) fn list(value: &Value) -> &[Value] {
 pub(crate) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
+
+/// The date, as documents have it.
+pub(crate) fn today() -> Result<String, Box<dyn Error>> {
+    Ok(String::from_utf8(Command::new("date").args(["-u", "+%Y-%m-%d"]).output()?.stdout)?.trim().to_owned())
+}

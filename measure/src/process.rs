@@ -4,8 +4,17 @@ use std::time::Duration;
 
 /// The memory it holds, in KiB.
 pub(crate) fn memory_kib() -> u64 {
+    status("VmRSS:")
+}
+
+/// The most memory it has held, in KiB.
+pub(crate) fn most_memory_kib() -> u64 {
+    status("VmHWM:")
+}
+
+fn status(name: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()).and_then(|kib| kib.parse().ok()).unwrap_or(0)
 }
 

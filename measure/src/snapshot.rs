@@ -13,7 +13,7 @@ use diesel::prelude::*;
 use diesel::sql_types::BigInt;
 use serde_json::{Value, json};
 
-use crate::drain::{DRAINED, NOTE, noop};
+use crate::drain_tasks::{noop, payload, ran};
 use crate::options::Options;
 use crate::report::{line, per_second};
 
@@ -78,7 +78,7 @@ pub(crate) fn measure(options: &Options) -> Result<String, Box<dyn Error>> {
 fn run(url: &str, admin: &mut PgConnection, length: Duration) -> Result<Value, Box<dyn Error>> {
     let producer = Outbox::builder(url).enqueue_only().start_blocking()?;
     let worker = Outbox::builder(url).start_blocking()?;
-    let (enough, before) = (AtomicBool::new(false), DRAINED.load(Ordering::Relaxed));
+    let (enough, before) = (AtomicBool::new(false), ran());
     let (stored, mut figures) = std::thread::scope(|scope| -> Result<(usize, Value), Box<dyn Error>> {
         let storing = scope.spawn(|| store(url, &producer, &enough).map_err(|error| error.to_string()));
         let sampled = sample(admin, length, before);
@@ -87,7 +87,7 @@ fn run(url: &str, admin: &mut PgConnection, length: Duration) -> Result<Value, B
         Ok((storing.join().map_err(|_| "the producer panicked")??, figures))
     })?;
     let begun = Instant::now();
-    while DRAINED.load(Ordering::Relaxed) - before < stored {
+    while ran() - before < stored {
         std::thread::sleep(Duration::from_millis(1));
     }
     println!("{stored} stored; the rest ran within {:.1} s", begun.elapsed().as_secs_f64());
@@ -99,10 +99,10 @@ fn run(url: &str, admin: &mut PgConnection, length: Duration) -> Result<Value, B
 /// Stores at the rate until it is enough; how many.
 fn store(url: &str, producer: &Outbox, enough: &AtomicBool) -> Result<usize, Box<dyn Error>> {
     let mut conn = PgConnection::establish(url)?;
-    let (begun, mut stored) = (Instant::now(), 0);
+    let (note, begun, mut stored) = (payload(110), Instant::now(), 0);
     while !enough.load(Ordering::Relaxed) {
         producer.transaction(&mut conn, |tx| {
-            (stored..stored + PER_TRANSACTION).try_for_each(|number| tx.enqueue(noop(number as u64, NOTE)).map(drop))
+            (stored..stored + PER_TRANSACTION).try_for_each(|number| tx.enqueue(noop(number as u64, &note)).map(drop))
         })?;
         stored += PER_TRANSACTION;
         let due = begun + Duration::from_secs_f64(stored as f64 / RATE as f64);
@@ -122,7 +122,7 @@ fn sample(conn: &mut PgConnection, length: Duration, before: usize) -> Result<Va
     let mut figures = Value::Null;
     for number in 1..=SAMPLES {
         std::thread::sleep((begun + length * number / SAMPLES).saturating_duration_since(Instant::now()));
-        let (now, drained) = (Instant::now(), DRAINED.load(Ordering::Relaxed));
+        let (now, drained) = (Instant::now(), ran());
         let rate = (drained - counted) as f64 / (now - last).as_secs_f64();
         (last, counted) = (now, drained);
         let waiting = ask(conn, "SELECT COUNT(*) AS value FROM consistency_task WHERE state IN (0, 3)")?;

@@ -20,9 +20,9 @@ pub(crate) fn percentiles(what: &str, mut times: Vec<f64>) -> Value {
         let last = times.len().saturating_sub(1);
         times.get((last as f64 * share) as usize).map_or(0.0, |ms| (ms * 1000.0).round() / 1000.0)
     };
-    let (p50, p90, p99, p999, most) = (at(0.5), at(0.9), at(0.99), at(0.999), at(1.0));
-    println!("{what}: {} times, in ms: p50 {p50}, p90 {p90}, p99 {p99}, p99.9 {p999}, most {most}", times.len());
-    json!({ "count": times.len(), "p50": p50, "p90": p90, "p99": p99, "p999": p999, "max": most })
+    let (p50, p95, p99, p999, most) = (at(0.5), at(0.95), at(0.99), at(0.999), at(1.0));
+    println!("{what}: {} times, in ms: p50 {p50}, p95 {p95}, p99 {p99}, p99.9 {p999}, most {most}", times.len());
+    json!({ "count": times.len(), "p50": p50, "p95": p95, "p99": p99, "p999": p999, "max": most })
 }
 
 /// How many per second.
