@@ -106,6 +106,6 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 
 fn write_document(runs: &Runs) -> Result<(), Box<dyn Error>> {
     crate::report::replace_figures("performance.md", "performance", &tables::all(runs))?;
-    std::fs::write(root().join("docs").join("performance.svg"), chart::draw(runs)?)?;
+    std::fs::write(root().join("docs").join(tables::CHART), chart::draw(runs)?)?;
     Ok(())
 }

@@ -8,6 +8,8 @@ use crate::database::{ALL, Database};
 use crate::performance::cases::{CASES, Case, GROWTH, HAND, OUTBOX, PEER, Target};
 use crate::performance::runs::{Run, Runs, Spread};
 
+/// The chart's file, beside the document.
+pub(crate) const CHART: &str = "performance.svg";
 /// By whom the asynchronous figures are.
 const ASYNC_OUTBOX: &str = "async-outbox";
 
@@ -55,7 +57,7 @@ impl Target {
 
 /// Every table, for each database.
 pub(crate) fn all(runs: &Runs) -> String {
-    let mut tables = String::new();
+    let mut tables = format!("![What the library reaches of the same work written by hand]({CHART})\n\n");
     // Writing to a String does not fail.
     for database in &ALL {
         let _ = writeln!(tables, "### {}\n\n{}", database.title, beside_the_limit(runs, database));
