@@ -104,12 +104,13 @@ impl HandWritten for MysqlConnection {
             INSERT INTO consistency_task
                 (task_id, method_name, task_parameter, parameter_types, method_sign_name, state, next_execute_time)
             WITH RECURSIVE s(n) AS (SELECT CAST(? AS SIGNED) UNION ALL SELECT n + 1 FROM s WHERE n < ?)
-            SELECT CONCAT('backlog ', n), 'measure.noop', CONCAT('{\"number\":1,\"note\":\"', REPEAT('x', 100), '\"}'), '', '', ?,
+            SELECT CONCAT(?, n), 'measure.noop', CONCAT('{\"number\":1,\"note\":\"', REPEAT('x', 100), '\"}'), '', '', ?,
                 UTC_TIMESTAMP(6) + INTERVAL 365 DAY FROM s";
         self.allow_recursion()?;
-        let (state, first) = (if finished { 2 } else { 0 }, first as i64);
+        let (state, handle) = if finished { (2, "finished ") } else { (0, "later ") };
+        let first = first as i64;
         let last = first + rows as i64 - 1;
-        Prepared::new(text, [first.into(), last.into(), state.into()]).execute(self).map(drop)
+        Prepared::new(text, [first.into(), last.into(), handle.into(), state.into()]).execute(self).map(drop)
     }
 
     fn analyze(&mut self) -> QueryResult<()> {

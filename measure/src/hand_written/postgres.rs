@@ -71,11 +71,12 @@ impl HandWritten for PgConnection {
     fn insert_outbox_backlog(&mut self, first: usize, rows: usize, finished: bool) -> QueryResult<()> {
         let text = "
             INSERT INTO consistency_task (task_id, method_name, task_parameter, state, next_execute_time)
-            SELECT 'backlog ' || n, 'measure.noop', '{\"number\":1,\"note\":\"' || repeat('x', 100) || '\"}', ?,
+            SELECT CAST(? AS TEXT) || n, 'measure.noop', '{\"number\":1,\"note\":\"' || repeat('x', 100) || '\"}', ?,
                 clock_timestamp() + INTERVAL '365 days' FROM generate_series(?, ?) AS n";
-        let (state, first) = (if finished { 2 } else { 0 }, first as i64);
+        let (state, handle) = if finished { (2, "finished ") } else { (0, "later ") };
+        let first = first as i64;
         let last = first + rows as i64 - 1;
-        Prepared::new(text, [state.into(), first.into(), last.into()]).execute(self).map(drop)
+        Prepared::new(text, [handle.into(), state.into(), first.into(), last.into()]).execute(self).map(drop)
     }
 
     fn analyze(&mut self) -> QueryResult<()> {

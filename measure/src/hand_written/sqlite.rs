@@ -74,11 +74,12 @@ impl HandWritten for SqliteConnection {
         let text = "
             WITH RECURSIVE s(n) AS (SELECT ? UNION ALL SELECT n + 1 FROM s WHERE n < ?)
             INSERT INTO consistency_task (task_id, method_name, task_parameter, state, next_execute_time)
-            SELECT 'backlog ' || n, 'measure.noop', '{\"number\":1,\"note\":\"' || hex(zeroblob(50)) || '\"}', ?,
+            SELECT ? || n, 'measure.noop', '{\"number\":1,\"note\":\"' || hex(zeroblob(50)) || '\"}', ?,
                 strftime('%Y-%m-%d %H:%M:%f', 'now', '+365 days') FROM s";
-        let (state, first) = (if finished { 2 } else { 0 }, first as i64);
+        let (state, handle) = if finished { (2, "finished ") } else { (0, "later ") };
+        let first = first as i64;
         let last = first + rows as i64 - 1;
-        Prepared::new(text, [first.into(), last.into(), state.into()]).execute(self).map(drop)
+        Prepared::new(text, [first.into(), last.into(), handle.into(), state.into()]).execute(self).map(drop)
     }
 
     fn analyze(&mut self) -> QueryResult<()> {
