@@ -15,6 +15,7 @@ use diesel::result::QueryResult;
 use diesel::sql_types::{BigInt, Text};
 
 use crate::options::By;
+use crate::prepared::Prepared;
 use crate::steady_tasks::Booking;
 
 /// A row that was claimed.
@@ -45,11 +46,20 @@ pub(crate) trait HandWritten: BlockingConnection + Booking {
     /// Makes the tables `measure_business` and `measure_hand_written`.
     fn make_tables(&mut self) -> QueryResult<()>;
 
+    /// Runs a statement that answers nothing.
+    fn send(&mut self, statement: Prepared) -> QueryResult<()>;
+
     /// Stores a business row, in the transaction that is open.
-    fn insert_business(&mut self, number: i64) -> QueryResult<()>;
+    fn insert_business(&mut self, number: i64) -> QueryResult<()> {
+        let text = "INSERT INTO measure_business (number, note) VALUES (?, 'a line of an order')";
+        self.send(Prepared::new(text, [number.into()]))
+    }
 
     /// Stores a task.
-    fn insert_task(&mut self, payload: &str) -> QueryResult<()>;
+    fn insert_task(&mut self, payload: &str) -> QueryResult<()> {
+        let text = "INSERT INTO measure_hand_written (name, payload) VALUES ('measure.noop', ?)";
+        self.send(Prepared::new(text, [payload.into()]))
+    }
 
     /// Stores as many tasks with one statement.
     fn insert_tasks(&mut self, payloads: &[String]) -> QueryResult<()>;

@@ -36,14 +36,8 @@ impl HandWritten for MysqlConnection {
         self.batch_execute(TABLES)
     }
 
-    fn insert_business(&mut self, number: i64) -> QueryResult<()> {
-        let text = "INSERT INTO measure_business (number, note) VALUES (?, 'a line of an order')";
-        Prepared::new(text, [number.into()]).execute(self).map(drop)
-    }
-
-    fn insert_task(&mut self, payload: &str) -> QueryResult<()> {
-        let text = "INSERT INTO measure_hand_written (name, payload) VALUES ('measure.noop', ?)";
-        Prepared::new(text, [payload.into()]).execute(self).map(drop)
+    fn send(&mut self, statement: Prepared) -> QueryResult<()> {
+        statement.execute(self).map(drop)
     }
 
     fn insert_tasks(&mut self, payloads: &[String]) -> QueryResult<()> {
@@ -96,7 +90,7 @@ impl HandWritten for MysqlConnection {
             SELECT 'measure.noop', REPEAT('x', 110), ?, UTC_TIMESTAMP(6) + INTERVAL 365 DAY FROM s";
         self.allow_recursion()?;
         let state = if finished { 2 } else { 0 };
-        Prepared::new(text, [(rows as i64).into(), state.into()]).execute(self).map(drop)
+        self.send(Prepared::new(text, [(rows as i64).into(), state.into()]))
     }
 
     fn insert_outbox_backlog(&mut self, first: usize, rows: usize, finished: bool) -> QueryResult<()> {
@@ -110,7 +104,7 @@ impl HandWritten for MysqlConnection {
         let (state, handle) = if finished { (2, "finished ") } else { (0, "later ") };
         let first = first as i64;
         let last = first + rows as i64 - 1;
-        Prepared::new(text, [first.into(), last.into(), handle.into(), state.into()]).execute(self).map(drop)
+        self.send(Prepared::new(text, [first.into(), last.into(), handle.into(), state.into()]))
     }
 
     fn analyze(&mut self) -> QueryResult<()> {

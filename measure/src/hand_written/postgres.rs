@@ -23,14 +23,8 @@ impl HandWritten for PgConnection {
         self.batch_execute(TABLES)
     }
 
-    fn insert_business(&mut self, number: i64) -> QueryResult<()> {
-        let text = "INSERT INTO measure_business (number, note) VALUES (?, 'a line of an order')";
-        Prepared::new(text, [number.into()]).execute(self).map(drop)
-    }
-
-    fn insert_task(&mut self, payload: &str) -> QueryResult<()> {
-        let text = "INSERT INTO measure_hand_written (name, payload) VALUES ('measure.noop', ?)";
-        Prepared::new(text, [payload.into()]).execute(self).map(drop)
+    fn send(&mut self, statement: Prepared) -> QueryResult<()> {
+        statement.execute(self).map(drop)
     }
 
     fn insert_tasks(&mut self, payloads: &[String]) -> QueryResult<()> {
@@ -57,7 +51,7 @@ impl HandWritten for PgConnection {
             }
             Finish::Delete => "DELETE FROM measure_hand_written WHERE id = ANY (CAST(? AS BIGINT[]))",
         };
-        Prepared::new(text, [listed(ids, '{', '}').into()]).execute(self).map(drop)
+        self.send(Prepared::new(text, [listed(ids, '{', '}').into()]))
     }
 
     fn insert_backlog(&mut self, rows: usize, finished: bool) -> QueryResult<()> {
@@ -65,7 +59,7 @@ impl HandWritten for PgConnection {
             INSERT INTO measure_hand_written (name, payload, state, due)
             SELECT 'measure.noop', repeat('x', 110), ?, clock_timestamp() + INTERVAL '365 days' FROM generate_series(1, ?)";
         let state = if finished { 2 } else { 0 };
-        Prepared::new(text, [state.into(), (rows as i64).into()]).execute(self).map(drop)
+        self.send(Prepared::new(text, [state.into(), (rows as i64).into()]))
     }
 
     fn insert_outbox_backlog(&mut self, first: usize, rows: usize, finished: bool) -> QueryResult<()> {
@@ -76,7 +70,7 @@ impl HandWritten for PgConnection {
         let (state, handle) = if finished { (2, "finished ") } else { (0, "later ") };
         let first = first as i64;
         let last = first + rows as i64 - 1;
-        Prepared::new(text, [handle.into(), state.into(), first.into(), last.into()]).execute(self).map(drop)
+        self.send(Prepared::new(text, [handle.into(), state.into(), first.into(), last.into()]))
     }
 
     fn analyze(&mut self) -> QueryResult<()> {

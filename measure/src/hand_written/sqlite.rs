@@ -26,14 +26,8 @@ impl HandWritten for SqliteConnection {
         self.batch_execute(TABLES)
     }
 
-    fn insert_business(&mut self, number: i64) -> QueryResult<()> {
-        let text = "INSERT INTO measure_business (number, note) VALUES (?, 'a line of an order')";
-        Prepared::new(text, [number.into()]).execute(self).map(drop)
-    }
-
-    fn insert_task(&mut self, payload: &str) -> QueryResult<()> {
-        let text = "INSERT INTO measure_hand_written (name, payload) VALUES ('measure.noop', ?)";
-        Prepared::new(text, [payload.into()]).execute(self).map(drop)
+    fn send(&mut self, statement: Prepared) -> QueryResult<()> {
+        statement.execute(self).map(drop)
     }
 
     fn insert_tasks(&mut self, payloads: &[String]) -> QueryResult<()> {
@@ -58,7 +52,7 @@ impl HandWritten for SqliteConnection {
             }
             Finish::Delete => "DELETE FROM measure_hand_written WHERE id IN (SELECT value FROM json_each(?))",
         };
-        Prepared::new(text, [listed(ids, '[', ']').into()]).execute(self).map(drop)
+        self.send(Prepared::new(text, [listed(ids, '[', ']').into()]))
     }
 
     fn insert_backlog(&mut self, rows: usize, finished: bool) -> QueryResult<()> {
@@ -67,7 +61,7 @@ impl HandWritten for SqliteConnection {
             INSERT INTO measure_hand_written (name, payload, state, due)
             SELECT 'measure.noop', hex(zeroblob(55)), ?, strftime('%Y-%m-%d %H:%M:%f', 'now', '+365 days') FROM s";
         let state = if finished { 2 } else { 0 };
-        Prepared::new(text, [(rows as i64).into(), state.into()]).execute(self).map(drop)
+        self.send(Prepared::new(text, [(rows as i64).into(), state.into()]))
     }
 
     fn insert_outbox_backlog(&mut self, first: usize, rows: usize, finished: bool) -> QueryResult<()> {
@@ -79,7 +73,7 @@ impl HandWritten for SqliteConnection {
         let (state, handle) = if finished { (2, "finished ") } else { (0, "later ") };
         let first = first as i64;
         let last = first + rows as i64 - 1;
-        Prepared::new(text, [first.into(), last.into(), handle.into(), state.into()]).execute(self).map(drop)
+        self.send(Prepared::new(text, [first.into(), last.into(), handle.into(), state.into()]))
     }
 
     fn analyze(&mut self) -> QueryResult<()> {
