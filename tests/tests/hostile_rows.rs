@@ -128,7 +128,7 @@ impl<'d> Scene<'d> {
         let names = NAMES.join("', '");
         let left_alone = format!(
             "t.method_name NOT IN ('{names}') OR t.queue <> 'default' OR t.next_execute_time > {now} OR EXISTS (SELECT 1 FROM \
-             consistency_task e WHERE e.order_key = t.order_key AND e.id < t.id AND e.state IN (0, 1, 3, 4, 5))"
+             consistency_task e WHERE e.order_key = t.order_key AND (e.state = 1 OR e.id < t.id AND e.state IN (0, 3, 4, 5)))"
         );
         let says = || {
             let error = format!("SELECT COALESCE(error_message, '') AS value FROM consistency_task WHERE id = {id}");
