@@ -30,9 +30,10 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   test [--require all|sqlite,postgres,mysql] [-- ARGUMENTS FOR cargo test]
-           all tests, on every database whose server is found: on Diesel's own connections
-           where their client library is there, then with those of diesel-async, which need none;
-           with --require, a missing server or library is a failure instead of a skip
+           all tests: first as built by default, with SQLite, then on every database whose server
+           is found, on Diesel's own connections where their client library is there and on those
+           of diesel-async, which need none; with --require, a missing server or library is a
+           failure instead of a skip
   reliability [--parts NAME,..] [--databases sqlite,postgres,mysql] [--minutes N]
            the long form of what shows that nothing is lost: storms of kills, steady load, drains,
            outages, failovers; about two hours; writes its figures into docs/reliability.md

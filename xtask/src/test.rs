@@ -11,6 +11,8 @@ use crate::workspace::{cargo, list, metadata, text};
 const REQUIRE: &str = "CONSISTENCY_TEST_REQUIRE";
 /// With `1` they may not skip either what needs a program or a right that this machine lacks.
 const REQUIRE_PROGRAMS: &str = "CONSISTENCY_TEST_REQUIRE_PROGRAMS";
+/// The feature of the database that somebody gets who names none.
+const DEFAULT: &str = "sqlite";
 
 /// Runs the tests; `arguments` as in the usage text.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
@@ -26,11 +28,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         return Ok(false);
     }
 
-    let features = |is_async: bool| -> Vec<&str> {
-        let found = found.iter().flat_map(|(_, found)| found.features.iter().copied());
-        found.filter(|feature| is_async || !feature.starts_with("async-")).collect()
-    };
-    if features(true).is_empty() {
+    let features: Vec<&str> = found.iter().flat_map(|(_, found)| found.features.iter().copied()).collect();
+    if features.is_empty() {
         return Err("no database can be tested on this machine".into());
     }
     let answering = || found.iter().filter(|(_, found)| !found.features.is_empty());
@@ -39,24 +38,21 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         true => answering().map(|(database, _)| database.feature).collect(),
         false => required.into_iter().collect(),
     };
-    let require = require.join(",");
     let mut passed = true;
-    // First as somebody builds it who knows nothing of diesel-async, then with both; tasks register the other way then.
-    for (connections, is_async) in [("Diesel's own connections", false), ("those of diesel-async as well", true)] {
-        let mut features = features(is_async);
-        if features.is_empty() {
+    for pass in Pass::ALL {
+        let has = pass.features(&features);
+        if has.is_empty() {
             continue;
         }
-        if is_async {
-            features.push("linkme");
-        }
+        let require = require.iter().copied().filter(|database| pass == Pass::Everything || *database == DEFAULT);
+        let require = require.collect::<Vec<_>>().join(",");
         let mut command = cargo();
-        command.args(["test", "--no-default-features"]).args(packages_with(&features, is_async)?);
+        command.args(["test", "--no-default-features"]).args(packages_with(&has, pass)?);
         command.args(for_cargo).env(REQUIRE, &require).env(REQUIRE_PROGRAMS, programs);
         for (variable, url) in found.iter().filter_map(|(database, _)| database.variable()) {
             command.env(variable, url);
         }
-        println!("cargo test with {connections}, {REQUIRE}={require}\n");
+        println!("cargo test with {}, {REQUIRE}={require}\n", pass.title());
         passed &= command.status()?.success();
         println!();
     }
@@ -123,21 +119,49 @@ fn reasons((database, found): &(&Database, Found)) -> Vec<String> {
     found.missing.iter().map(|reason| format!("{}: {reason}", database.title)).collect()
 }
 
+/// One build of the workspace, and the run of its tests.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// As somebody builds it who takes the default features: embedded SQLite, nothing of diesel-async.
+    Default,
+    /// Every database that is there, with Diesel's own connections and those of diesel-async; tasks register the other way.
+    Everything,
+}
+
+impl Pass {
+    const ALL: [Pass; 2] = [Pass::Default, Pass::Everything];
+
+    fn title(self) -> &'static str {
+        match self {
+            Pass::Default => "the default features",
+            Pass::Everything => "everything there is",
+        }
+    }
+
+    /// Of the features that can be tested here, those of this pass.
+    fn features<'a>(self, testable: &[&'a str]) -> Vec<&'a str> {
+        match self {
+            Pass::Default => testable.iter().copied().filter(|feature| *feature == DEFAULT).collect(),
+            Pass::Everything => testable.iter().copied().chain(["linkme"]).collect(),
+        }
+    }
+}
+
 /// Cargo's arguments for the packages of one pass, with the features each has.
 ///
 /// Cargo builds a dependency once, with every feature somebody asks for: a package that is asynchronous by itself has no place
-/// in the pass without, and the second pass has one only for those that know diesel-async.
-fn packages_with(features: &[&str], is_async: bool) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+/// in the default pass. The other has one only for those that it builds in another way.
+fn packages_with(features: &[&str], pass: Pass) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let metadata = metadata(&["--no-deps"])?;
     let mut arguments = Vec::new();
     let mut all = Vec::new();
     for package in list(&metadata["packages"]) {
         let has = |feature: &str| package["features"].get(feature).is_some();
         let fixed = asynchronous_by_itself(package);
-        let can_be = features.iter().any(|feature| feature.starts_with("async-") && has(feature));
-        let belongs = match is_async {
-            true => fixed.iter().all(|feature| features.contains(feature)) && (can_be || !fixed.is_empty()),
-            false => fixed.is_empty(),
+        let belongs = match pass {
+            Pass::Default => fixed.is_empty(),
+            Pass::Everything if fixed.is_empty() => features.iter().any(|feature| *feature != DEFAULT && has(feature)),
+            Pass::Everything => fixed.iter().all(|feature| features.contains(feature)),
         };
         if belongs {
             let name = text(&package["name"]);
