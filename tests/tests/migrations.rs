@@ -146,8 +146,6 @@ for_each_database! {
             (", state", ", -1"),
             (", state", ", 1"),
             (", state, lease_owner", ", 1, 'node'"),
-            (", lease_owner", ", 'node'"),
-            (", state, lease_owner", ", 2, 'node'"),
             (", priority", ", 10"),
             (", execute_mode", ", 0"),
             (", thread_way", ", 3"),
@@ -156,9 +154,18 @@ for_each_database! {
             (", cancel_requested", ", 2"),
             (", order_policy, order_key", ", 3, 'key'"),
             (", order_policy, order_key", ", -1, 'key'"),
-            (", order_policy", ", 1"),
         ] {
             assert!(insert(database, columns, values).is_err(), "accepted{columns} ={values}");
+        }
+        // These do no harm, and to look for them costs PostgreSQL too much.
+        if BACKEND != Backend::Postgres {
+            for (columns, values) in [
+                (", lease_owner", ", 'node'"),
+                (", state, lease_owner", ", 2, 'node'"),
+                (", order_policy", ", 1"),
+            ] {
+                assert!(insert(database, columns, values).is_err(), "accepted{columns} ={values}");
+            }
         }
         insert(database, "", "").unwrap();
         assert!(insert(database, "", "").is_err(), "a second row with the same handle");

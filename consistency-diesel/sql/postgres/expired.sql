@@ -1,4 +1,4 @@
-SELECT id, task_id::text, method_name::text, lease_owner::text, cancel_requested::bigint, execute_times::bigint, max_execute_times::bigint,
+SELECT id, task_id::text, method_name::text, COALESCE(lease_owner, '')::text, cancel_requested::bigint, execute_times::bigint, max_execute_times::bigint,
     lost_times::bigint, (CASE WHEN order_key IS NOT NULL THEN order_policy END)::bigint
 FROM consistency_task
 WHERE state = 1 AND lease_until <= (SELECT clock_timestamp())

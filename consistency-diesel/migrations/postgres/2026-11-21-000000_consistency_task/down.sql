@@ -1,3 +1,11 @@
 DROP VIEW consistency_task_failed;
 DROP VIEW consistency_task_readable;
 DROP TABLE consistency_task;
+DROP DOMAIN consistency_task_state;
+DROP DOMAIN consistency_task_way;
+DROP DOMAIN consistency_task_priority;
+DROP DOMAIN consistency_task_flag;
+DROP DOMAIN consistency_task_policy;
+DROP DOMAIN consistency_task_count;
+DROP DOMAIN consistency_task_version;
+DROP DOMAIN consistency_task_time;

@@ -36,12 +36,12 @@ CREATE TABLE consistency_task (
     CONSTRAINT consistency_task_thread_way CHECK (thread_way IN (1, 2)),
     CONSTRAINT consistency_task_priority CHECK (priority BETWEEN 0 AND 9),
     CONSTRAINT consistency_task_counts CHECK (execute_times >= 0 AND lost_times >= 0 AND version BETWEEN 0 AND 4611686018427387903),
-    -- Nothing but times of this form: one that is none would make the claim of all rows fail.
-    CONSTRAINT consistency_task_times CHECK (
-        julianday(next_execute_time) IS NOT NULL
-        AND next_execute_time GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*'
-        AND (lease_until IS NULL OR julianday(lease_until) IS NOT NULL)
-        AND lease_until GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*'),
+    -- Nothing but times of this form: one that is none would make the claim of all rows fail. Each column has its own check, for
+    -- SQLite makes those alone whose columns are written.
+    CONSTRAINT consistency_task_next_execute_time CHECK (
+        julianday(next_execute_time) IS NOT NULL AND next_execute_time GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*'),
+    CONSTRAINT consistency_task_lease_until CHECK (
+        lease_until IS NULL OR julianday(lease_until) IS NOT NULL AND lease_until GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*'),
     CONSTRAINT consistency_task_cancel CHECK (cancel_requested IN (0, 1)),
     CONSTRAINT consistency_task_order_policy CHECK (order_policy BETWEEN 0 AND 2 AND (order_policy = 0 OR order_key IS NOT NULL))
 ) STRICT;
