@@ -91,10 +91,10 @@ impl Dispatcher {
                 }
                 Err(error) => {
                     self.executor.met_trouble(LOOK, &error);
-                    trouble.next_length()
+                    trouble.next_length().min(settings.poll_interval)
                 }
             };
-            if !wait.is_zero() && self.wake.wait(wait.min(settings.poll_interval)) {
+            if !wait.is_zero() && self.wake.wait(wait) {
                 pace.announced();
             }
         }

@@ -180,6 +180,40 @@ impl NewTask {
         })
     }
 
+    /// What rows of one call site have in common, and an order that brings them together: all but the handle, the arguments, the
+    /// business id, the title and the first version.
+    pub fn shared(&self) -> impl Ord + '_ {
+        let NewTask {
+            task_id: _,
+            task_parameter: _,
+            biz_id: _,
+            meta: _,
+            first_version: _,
+            keyed,
+            method_name,
+            method_sign_name,
+            parameter_types,
+            execute_interval_second,
+            delay_time,
+            delay_us,
+            due_at_us,
+            execute_mode,
+            thread_way,
+            queue,
+            priority,
+            max_execute_times,
+            order_key,
+            order_policy,
+            biz_type,
+            leased,
+        } = self;
+        (
+            (method_name, queue, priority, leased, keyed, biz_type),
+            (method_sign_name, parameter_types, execute_interval_second, execute_mode, thread_way, max_execute_times),
+            (delay_time, delay_us, due_at_us, order_key, order_policy),
+        )
+    }
+
     /// Whether the row is an immediate one without a key, an order or a time: those are buffered until the flush.
     pub fn is_plain_immediate(&self) -> bool {
         self.execute_mode == ExecuteMode::Immediate as i16

@@ -4,7 +4,7 @@
 //! A process is not told of rows another one commits; only looking finds them, and looking often costs statements. So
 //! the wait follows the traffic: short after a look that found rows nobody here had announced, then doubling while
 //! nothing is found, up to the poll interval. A row that comes after a silence is noticed about as late as the silence
-//! was long, and never later than the poll interval.
+//! was long, and never later than the poll interval, or a few of them when nothing has come for a long time.
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +14,10 @@ const SHORTEST: Duration = Duration::from_millis(20);
 const LEAST: Duration = Duration::from_micros(100);
 /// As [`LEAST`], where a row is known to be due: that is what the coarsest of the databases' clocks can tell apart.
 const LEAST_TO_DUE: Duration = Duration::from_millis(1);
+/// After this many looks in a row that found nothing the node is at rest, and looks more rarely.
+const LOOKS_TO_REST: u32 = 60;
+/// The wait of a node at rest, in poll intervals; no longer than a lease, so that each is seen before it ends.
+const REST_POLLS: u32 = 6;
 /// Chance takes away up to one part in this many, so that several nodes do not look in step.
 const JITTER_PART: u32 = 10;
 /// A node without room for rows does not look, but takes back what others lost this often per lease all the same: another
@@ -27,6 +31,10 @@ const RESCUE_POLLS: u32 = 3;
 pub(crate) struct Pace {
     poll_interval: Duration,
     rescue_interval: Duration,
+    /// The longest wait of a node at rest.
+    rest_interval: Duration,
+    /// Looks in a row that had no reason of their own and found nothing.
+    silent_looks: u32,
     /// The wait to the next look when nothing calls for one sooner.
     wait: Duration,
     /// The next look has a reason of its own, so what it finds says nothing of other processes.
@@ -42,6 +50,8 @@ impl Pace {
         Self {
             poll_interval,
             rescue_interval,
+            rest_interval: poll_interval.saturating_mul(REST_POLLS).min(lease).max(poll_interval),
+            silent_looks: 0,
             wait: poll_interval,
             announced: false,
             leases_seen: None,
@@ -52,6 +62,13 @@ impl Pace {
     /// The next look's rows are known of: somebody woke us, the last look left them behind, or a rescue took them back.
     pub(crate) fn announced(&mut self) {
         self.announced = true;
+        self.silent_looks = 0;
+        self.wait = self.wait.min(self.poll_interval);
+    }
+
+    /// The longest wait now.
+    fn longest(&self) -> Duration {
+        if self.silent_looks >= LOOKS_TO_REST { self.rest_interval } else { self.poll_interval }
     }
 
     /// Learns from a look whether rows come that nobody here announces.
@@ -59,8 +76,14 @@ impl Pace {
         match (self.announced, claimed) {
             // A look with a reason of its own tells nothing, neither of rows nor of silence.
             (true, _) => {}
-            (false, true) => self.wait = SHORTEST.min(self.poll_interval),
-            (false, false) => self.wait = self.wait.saturating_mul(2).min(self.poll_interval),
+            (false, true) => {
+                self.silent_looks = 0;
+                self.wait = SHORTEST.min(self.poll_interval);
+            }
+            (false, false) => {
+                self.silent_looks = self.silent_looks.saturating_add(1);
+                self.wait = self.wait.saturating_mul(2).min(self.longest());
+            }
         }
     }
 
@@ -70,7 +93,7 @@ impl Pace {
         let wait = self.jittered(self.wait, chance);
         let to_due = next_due.map(|due| due.max(LEAST_TO_DUE)).filter(|due| *due < wait);
         self.announced = to_due.is_some();
-        to_due.unwrap_or(wait).min(self.poll_interval)
+        to_due.unwrap_or(wait).min(self.longest())
     }
 
     /// The wait when there is no room for rows and no look was made: a freed slot wakes us.
@@ -101,7 +124,7 @@ impl Pace {
 
     fn jittered(&self, wait: Duration, chance: f64) -> Duration {
         let jitter = (wait / JITTER_PART).mul_f64(chance.clamp(0.0, 1.0));
-        wait.saturating_sub(jitter).max(LEAST).min(self.poll_interval)
+        wait.saturating_sub(jitter).max(LEAST).min(self.longest())
     }
 }
 
@@ -127,6 +150,24 @@ mod tests {
     #[test]
     fn an_idle_node_looks_once_per_poll_interval_from_the_start() {
         assert_eq!(waits(&mut Pace::new(SECOND, LEASE), [false; 4]), [1000; 4]);
+    }
+
+    #[test]
+    fn a_node_that_finds_nothing_for_long_looks_more_rarely_until_it_is_woken_or_finds_a_row() {
+        for (poll, lease, rest) in
+            [(SECOND, LEASE, 6 * SECOND), (SECOND, 4 * SECOND, 4 * SECOND), (LEASE, SECOND, LEASE)]
+        {
+            let mut pace = Pace::new(poll, lease);
+            let rested = |pace: &mut Pace| waits(pace, [false; 64]).map(u64::try_from).map(Result::unwrap);
+            let before = rested(&mut pace);
+            assert!(before[..59].iter().all(|wait| Duration::from_millis(*wait) == poll), "{before:?}");
+            assert_eq!(Duration::from_millis(before[63]), rest);
+            pace.announced();
+            assert_eq!(waits(&mut pace, [false]), [poll.as_millis()], "woken");
+            rested(&mut pace);
+            assert_eq!(waits(&mut pace, [true, false]), [20, 40], "found");
+            assert_eq!(pace.wait_for_room(0.0), poll);
+        }
     }
 
     #[test]
@@ -220,7 +261,7 @@ mod tests {
                     pace.wait_for_room(chance)
                 };
                 let at = format!("seed {seed}, step {step}, poll interval {poll:?}, due {due:?}");
-                assert!(wait >= LEAST && wait <= poll, "{at}: {wait:?}");
+                assert!(wait >= LEAST && wait <= pace.longest(), "{at}: {wait:?}");
                 assert!(!room || due.is_none_or(|due| wait <= due.max(LEAST_TO_DUE)), "{at}: {wait:?} is late");
             }
         }

@@ -7,7 +7,7 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::ConnectionResult;
 use diesel::r2d2::ManageConnection;
@@ -45,6 +45,35 @@ pub(crate) trait Carrier: Send + Sized + 'static {
     fn is_broken(&mut self) -> bool;
 }
 
+/// A connection that has answered within this time is taken for alive.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// A carrier in a pool.
+pub(crate) struct Pooled<K> {
+    carrier: K,
+    answered: Instant,
+}
+
+impl<K: Carrier> Pooled<K> {
+    /// As [`Carrier::run`].
+    pub(crate) fn run<T: Send + 'static>(
+        &mut self,
+        waiting: Waiting,
+        work: impl AsyncFnOnce(&mut K::Connection) -> QueryResult<T> + Send + 'static,
+    ) -> QueryResult<T> {
+        let answer = self.carrier.run(waiting, work);
+        if answer.is_ok() {
+            self.answered = Instant::now();
+        }
+        answer
+    }
+
+    /// As [`Carrier::connection`].
+    pub(crate) fn connection(&mut self) -> Option<&mut K::Connection> {
+        self.carrier.connection()
+    }
+}
+
 /// Opens carriers for a pool, set up for the runtime.
 #[derive(Debug)]
 pub(crate) struct CarrierManager<K> {
@@ -63,23 +92,26 @@ impl<K: Carrier> CarrierManager<K> {
 }
 
 impl<K: Carrier> ManageConnection for CarrierManager<K> {
-    type Connection = K;
+    type Connection = Pooled<K>;
     type Error = diesel::r2d2::Error;
 
-    fn connect(&self) -> Result<K, Self::Error> {
+    fn connect(&self) -> Result<Pooled<K>, Self::Error> {
         let waiting = Waiting::begin("a new connection", self.limit);
         let connected = K::connect(&self.url, waiting, &self.given_up);
         let mut carrier = connected.map_err(diesel::r2d2::Error::ConnectionError)?;
         let set_up = self.set_up;
         carrier.run(waiting, async move |conn| set_up.apply(conn).await).map_err(diesel::r2d2::Error::QueryError)?;
-        Ok(carrier)
+        Ok(Pooled { carrier, answered: Instant::now() })
     }
 
-    fn is_valid(&self, carrier: &mut K) -> Result<(), Self::Error> {
-        carrier.ping(Waiting::for_ping(self.limit)).map_err(diesel::r2d2::Error::QueryError)
+    fn is_valid(&self, pooled: &mut Pooled<K>) -> Result<(), Self::Error> {
+        if pooled.answered.elapsed() < FRESH {
+            return Ok(());
+        }
+        pooled.carrier.ping(Waiting::for_ping(self.limit)).map_err(diesel::r2d2::Error::QueryError)
     }
 
-    fn has_broken(&self, carrier: &mut K) -> bool {
-        std::thread::panicking() || carrier.is_broken()
+    fn has_broken(&self, pooled: &mut Pooled<K>) -> bool {
+        std::thread::panicking() || pooled.carrier.is_broken()
     }
 }

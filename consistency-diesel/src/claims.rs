@@ -7,7 +7,7 @@ use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 
 use crate::connection::TaskConnection;
 use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_CLAIMABLE_SERIAL, MYSQL_DOUBLED};
-use crate::insert::json;
+use crate::lists::json;
 use crate::operations::{close_transaction, open_transaction};
 use crate::rows::{ClaimRow, claimed};
 use crate::statement::{Bind, Statement};

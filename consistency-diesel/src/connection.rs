@@ -99,7 +99,7 @@ pub trait RunStatement {
     fn run(&mut self, statement: Statement) -> impl Future<Output = QueryResult<usize>> + Send;
     fn load_claimed(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<ClaimRow>>> + Send;
     fn load_heads(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<HeadRow>>> + Send;
-    fn load_inserted(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<(i64, String)>>> + Send;
+    fn load_inserted(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<(String, i64)>>> + Send;
     fn load_existing(
         &mut self,
         statement: Statement,
@@ -151,7 +151,7 @@ macro_rules! run_statement {
             fn load_inserted(
                 &mut self,
                 statement: $crate::statement::Statement,
-            ) -> impl ::core::future::Future<Output = diesel::QueryResult<Vec<(i64, String)>>> + Send {
+            ) -> impl ::core::future::Future<Output = diesel::QueryResult<Vec<(String, i64)>>> + Send {
                 use $dsl as Dsl;
                 $wrap(Dsl::load(statement.returning::<$crate::rows::InsertedColumns>(), self))
             }

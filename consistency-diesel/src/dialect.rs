@@ -33,10 +33,14 @@ impl Kind {
 #[derive(Debug)]
 pub(crate) struct Sql {
     pub(crate) insert: &'static str,
+    pub(crate) insert_shared: &'static str,
+    /// Empty on MySQL, which lists the values of each row.
+    pub(crate) insert_rows: &'static str,
     pub(crate) existing: &'static str,
     pub(crate) look: &'static str,
     pub(crate) claim: &'static str,
     pub(crate) unheld: &'static str,
+    pub(crate) succeed: &'static str,
     pub(crate) settle: &'static str,
     pub(crate) settled_before: &'static str,
     pub(crate) complete: &'static str,
@@ -51,16 +55,19 @@ pub(crate) struct Sql {
 }
 
 macro_rules! dialect {
-    ($name:ident, $kind:ident, $folder:literal, $feature:literal, $async_feature:literal) => {
+    ($name:ident, $kind:ident, $folder:literal, $feature:literal, $async_feature:literal, $insert_rows:expr) => {
         #[cfg(any(feature = $feature, feature = $async_feature))]
         pub(crate) const $name: Dialect = Dialect {
             kind: Kind::$kind,
             sql: &Sql {
                 insert: include_str!(concat!("../sql/", $folder, "/insert.sql")),
+                insert_shared: include_str!(concat!("../sql/", $folder, "/insert_shared.sql")),
+                insert_rows: $insert_rows,
                 existing: include_str!(concat!("../sql/", $folder, "/existing.sql")),
                 look: include_str!(concat!("../sql/", $folder, "/look.sql")),
                 claim: include_str!(concat!("../sql/", $folder, "/claim.sql")),
                 unheld: include_str!(concat!("../sql/", $folder, "/unheld.sql")),
+                succeed: include_str!(concat!("../sql/", $folder, "/succeed.sql")),
                 settle: include_str!(concat!("../sql/", $folder, "/settle.sql")),
                 settled_before: include_str!(concat!("../sql/", $folder, "/settled_before.sql")),
                 complete: include_str!(concat!("../sql/", $folder, "/complete.sql")),
@@ -77,13 +84,12 @@ macro_rules! dialect {
     };
 }
 
-dialect!(SQLITE, Sqlite, "sqlite", "sqlite", "async-sqlite");
-dialect!(POSTGRES, Postgres, "postgres", "postgres", "async-postgres");
-dialect!(MYSQL, Mysql, "mysql", "mysql", "async-mysql");
+dialect!(SQLITE, Sqlite, "sqlite", "sqlite", "async-sqlite", include_str!("../sql/sqlite/insert_rows.sql"));
+dialect!(POSTGRES, Postgres, "postgres", "postgres", "async-postgres", include_str!("../sql/postgres/insert_rows.sql"));
+dialect!(MYSQL, Mysql, "mysql", "mysql", "async-mysql", "");
 
 pub(crate) const POSTGRES_LOCK_ORDER_KEY: &str = include_str!("../sql/postgres/lock_order_key.sql");
 pub(crate) const MYSQL_LOCK_ORDER_KEY: &str = include_str!("../sql/mysql/lock_order_key.sql");
-pub(crate) const MYSQL_INSERT_ROW: &str = include_str!("../sql/mysql/insert_row.sql");
 pub(crate) const MYSQL_INSERTED: &str = include_str!("../sql/mysql/inserted.sql");
 pub(crate) const MYSQL_CLAIMABLE: &str = include_str!("../sql/mysql/claimable.sql");
 pub(crate) const MYSQL_CLAIMABLE_SERIAL: &str = include_str!("../sql/mysql/claimable_serial.sql");

@@ -207,6 +207,11 @@ pub(crate) fn is_disconnected(error: &Error) -> bool {
     }
 }
 
+/// Whether the runtime was told that the connection is gone.
+pub(crate) fn has_disconnected(error: &StoreError) -> bool {
+    matches!(error, StoreError::Transient(error) if error.downcast_ref().is_some_and(is_disconnected))
+}
+
 /// Parts of messages that refuse to begin a transaction inside one that was begun with SQL, of which Diesel knows nothing.
 const INSIDE_ANOTHER: [&str; 5] = [
     "deferrable must be called before any query",

@@ -1,5 +1,6 @@
 //! Rows on their way into the table, on whichever connection the caller's transaction is open.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use consistency_core::enqueue::{ExistingTask, Receipt};
@@ -8,8 +9,9 @@ use consistency_core::store::ClaimedTask;
 use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 
 use crate::connection::TaskConnection;
-use crate::dialect::{Kind, MYSQL_INSERT_ROW, MYSQL_INSERTED, MYSQL_LOCK_ORDER_KEY, POSTGRES_LOCK_ORDER_KEY};
+use crate::dialect::{Dialect, Kind, MYSQL_INSERTED, MYSQL_LOCK_ORDER_KEY, POSTGRES_LOCK_ORDER_KEY};
 use crate::error::TransactionError;
+use crate::lists::{json, text_array};
 use crate::micros;
 use crate::rows::existing;
 use crate::statement::{Bind, Statement};
@@ -18,6 +20,12 @@ use crate::statement::{Bind, Statement};
 /// even when every byte is escaped.
 const ROWS_MAX: usize = 1000;
 const BYTES_MAX: usize = 4 << 20;
+/// Up to so many rows of one transaction are inserted in the order they were enqueued in, each run of alike ones by a statement;
+/// of more, alike ones are brought together.
+const IN_ORDER_MAX: usize = 20;
+/// How many rows a statement of MySQL's has, largest first: it names each value of each row, and stays prepared only if there
+/// are few such texts.
+const MYSQL_ROWS: [usize; 3] = [100, 10, 1];
 
 /// Who leases the rows marked so, and for how long.
 #[derive(Debug, Clone, Copy)]
@@ -33,41 +41,59 @@ impl Lessor<'_> {
     pub(crate) const NOBODY: Lessor<'static> = Lessor { node: "", lease: Duration::ZERO, guarded: false };
 }
 
-/// Inserts buffered rows, whose handles are our own and so new. Returns those inserted leased, as their node holds them.
+/// Inserts buffered rows, whose handles are our own and so new. Returns those inserted leased, as their node holds them, in the
+/// order they came in.
 pub(crate) async fn insert_buffered<C: TaskConnection>(
     conn: &mut C,
     rows: Vec<NewTask>,
     lessor: Lessor<'_>,
 ) -> QueryResult<Vec<ClaimedTask>> {
-    let mut leased = Vec::new();
-    let mut rest = rows.as_slice();
-    while !rest.is_empty() {
-        let (part, behind) = rest.split_at(statement_length(rest));
-        rest = behind;
-        let wants_ids = part.iter().any(|row| row.leased);
-        let ids = insert_rows(conn, part, lessor, wants_ids).await?;
-        if C::DIALECT.kind != Kind::Mysql && ids.len() < part.len() {
-            // Handles of our own are never doubled: the guard has refused.
-            return Err(TransactionError::Lost.into());
-        }
-        let ids: std::collections::HashMap<&str, i64> =
-            ids.iter().map(|(id, task_id)| (task_id.as_str(), *id)).collect();
-        for row in part.iter().filter(|row| row.leased) {
-            let id = ids.get(row.task_id.as_str()).copied().ok_or(Error::NotFound)?;
-            leased.push(ClaimedTask::from_inserted(row.clone(), id));
-        }
+    let mut in_batches: Vec<&NewTask> = rows.iter().collect();
+    if rows.len() > IN_ORDER_MAX {
+        in_batches.sort_by(|one, other| one.shared().cmp(&other.shared()));
     }
-    Ok(leased)
+    let mut ids = HashMap::new();
+    let mut rest = in_batches.as_slice();
+    while !rest.is_empty() {
+        let (batch, behind) = rest.split_at(batch_length(rest, C::DIALECT.kind));
+        rest = behind;
+        let wants_ids = batch.iter().any(|row| row.leased);
+        let inserted = insert_batch(conn, batch, lessor, wants_ids).await;
+        ids.extend(inserted.map_err(|error| told_apart(error, lessor))?);
+    }
+    let leased = rows.into_iter().filter(|row| row.leased);
+    leased
+        .map(|row| match ids.get(&row.task_id) {
+            Some(id) => Ok(ClaimedTask::from_inserted(row, *id)),
+            None => Err(Error::NotFound),
+        })
+        .collect()
+}
+
+/// PostgreSQL refuses a row of a transaction that is not open any more, by its state (`insert_shared.sql`).
+fn told_apart(error: Error, lessor: Lessor<'_>) -> Error {
+    match &error {
+        Error::DatabaseError(DatabaseErrorKind::NotNullViolation, information)
+            if lessor.guarded && information.column_name() == Some("state") =>
+        {
+            TransactionError::Lost.into()
+        }
+        _ => error,
+    }
 }
 
 /// How many of the rows fit one statement; at least one.
-fn statement_length(rows: &[NewTask]) -> usize {
+fn batch_length(rows: &[&NewTask], kind: Kind) -> usize {
     let mut bytes = 0;
     let fitting = rows.iter().take(ROWS_MAX).take_while(|row| {
         bytes += row.task_parameter.len() + row.method_sign_name.len();
-        bytes <= BYTES_MAX
+        bytes <= BYTES_MAX && (kind == Kind::Mysql || row.shared() == rows[0].shared())
     });
-    fitting.count().max(1)
+    let fitting = fitting.count().max(1);
+    match kind {
+        Kind::Mysql => MYSQL_ROWS.into_iter().find(|rows| *rows <= fitting).unwrap_or(1),
+        Kind::Postgres | Kind::Sqlite => fitting,
+    }
 }
 
 /// Inserts one row whose key may exist. A duplicate changes nothing and leaves the transaction usable.
@@ -81,8 +107,8 @@ pub(crate) async fn insert_keyed<C: TaskConnection>(
     }
     // The twin may vanish between our insert and our look at it: rolled back, or pruned. Then ours is due again.
     for _ in 0..3 {
-        match insert_rows(conn, std::slice::from_ref(row), lessor, true).await {
-            Ok(inserted) if !inserted.is_empty() => return Ok(Receipt::Enqueued(row.task_id.clone())),
+        match insert_unless_there(conn, row, lessor).await {
+            Ok(true) => return Ok(Receipt::Enqueued(row.task_id.clone())),
             Ok(_) | Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
                 if let Some(twin) = find_existing(conn, &row.task_id).await? {
                     return Ok(Receipt::Duplicate(twin));
@@ -115,54 +141,93 @@ async fn lock_order_key<C: TaskConnection>(conn: &mut C, order_key: &str) -> Que
     Ok(())
 }
 
-/// Inserts rows; returns id and handle of each inserted one, where `wants_ids` or the database tells them anyway.
-async fn insert_rows<C: TaskConnection>(
-    conn: &mut C,
-    rows: &[NewTask],
-    lessor: Lessor<'_>,
-    wants_ids: bool,
-) -> QueryResult<Vec<(i64, String)>> {
-    if C::DIALECT.kind == Kind::Mysql {
-        return insert_rows_mysql(conn, rows, lessor, wants_ids).await;
-    }
-    let values = [
-        ("rows", json(&rows)?.hidden()),
-        ("node", lessor.node.into()),
-        ("lease_us", micros(lessor.lease).into()),
-        ("guarded", i64::from(lessor.guarded).into()),
-    ];
-    conn.load_inserted(Statement::new(C::DIALECT.sql.insert, &values)).await
+/// Inserts one row, or nothing where its key is taken; MySQL refuses then. Whether it did.
+async fn insert_unless_there<C: TaskConnection>(conn: &mut C, row: &NewTask, lessor: Lessor<'_>) -> QueryResult<bool> {
+    let statement = one_row(C::DIALECT, row, lessor);
+    let statement = match C::DIALECT.kind {
+        Kind::Mysql => statement,
+        Kind::Postgres | Kind::Sqlite => statement.and("ON CONFLICT (task_id) DO NOTHING", &[]),
+    };
+    Ok(conn.run(statement).await? > 0)
 }
 
-/// MySQL has no RETURNING, and `INSERT .. SELECT` would hold its auto-increment lock while waiting for a twin.
-async fn insert_rows_mysql<C: TaskConnection>(
+/// Inserts rows whose handles are new; returns the handle and the id of each where `wants_ids`.
+async fn insert_batch<C: TaskConnection>(
     conn: &mut C,
-    rows: &[NewTask],
+    rows: &[&NewTask],
     lessor: Lessor<'_>,
     wants_ids: bool,
-) -> QueryResult<Vec<(i64, String)>> {
-    let mut statement = Statement::new(C::DIALECT.sql.insert, &[]);
-    for (position, row) in rows.iter().enumerate() {
-        if position > 0 {
-            statement = statement.and(", ", &[]);
-        }
-        statement = statement.and(MYSQL_INSERT_ROW, &row_values(row, lessor));
-    }
-    conn.run(if rows.len() > 1 { statement.uncached() } else { statement }).await?;
+) -> QueryResult<Vec<(String, i64)>> {
+    let statement = match (rows, C::DIALECT.kind) {
+        ([row], _) => one_row(C::DIALECT, row, lessor),
+        (rows, Kind::Mysql) => rows[1..].iter().fold(one_row(C::DIALECT, rows[0], lessor), |statement, row| {
+            values(statement.and(", ", &[]), C::DIALECT, row, lessor)
+        }),
+        (rows, Kind::Postgres | Kind::Sqlite) => many_rows(C::DIALECT, rows, lessor)?,
+    };
     if !wants_ids {
+        conn.run(statement).await?;
         return Ok(Vec::new());
     }
+    if C::DIALECT.kind != Kind::Mysql {
+        return conn.load_inserted(statement.and("RETURNING CAST(task_id AS TEXT), id", &[])).await;
+    }
+    // MySQL has no RETURNING.
+    conn.run(statement).await?;
     let task_ids: Vec<&str> = rows.iter().map(|row| row.task_id.as_str()).collect();
     conn.load_inserted(Statement::new(MYSQL_INSERTED, &[("task_ids", json(&task_ids)?)])).await
 }
 
-fn row_values<'a>(row: &NewTask, lessor: Lessor<'_>) -> Vec<(&'a str, Bind)> {
-    let lease = row.leased.then(|| micros(lessor.lease));
-    vec![
+fn one_row(dialect: Dialect, row: &NewTask, lessor: Lessor<'_>) -> Statement {
+    values(Statement::new(dialect.sql.insert, &[]).and("VALUES ", &[]), dialect, row, lessor)
+}
+
+/// Adds one row's values to a statement.
+fn values(statement: Statement, dialect: Dialect, row: &NewTask, lessor: Lessor<'_>) -> Statement {
+    let own = [
         ("task_id", row.task_id.as_str().into()),
-        ("leased", i64::from(row.leased).into()),
-        ("version", (if row.leased { row.first_version } else { 0 }).into()),
-        ("charged", i64::from(row.leased && row.max_execute_times.is_some()).into()),
+        ("task_parameter", Bind::from(row.task_parameter.as_str()).hidden()),
+        ("biz_id", row.biz_id.clone().into()),
+        ("meta", row.meta.clone().into()),
+        ("version", version(row).into()),
+    ];
+    let shared = shared_values(row, lessor);
+    let statement = statement.and("({task_id}, {task_parameter}, {biz_id}, {meta}, {version},\n", &own);
+    statement.and(dialect.sql.insert_shared, &shared).and(")\n", &[])
+}
+
+/// Rows with the same [`NewTask::shared`] in one statement: it is bound once.
+fn many_rows(dialect: Dialect, rows: &[&NewTask], lessor: Lessor<'_>) -> QueryResult<Statement> {
+    let statement = Statement::new(dialect.sql.insert, &[])
+        .and("SELECT r.task_id, r.task_parameter, r.biz_id, r.meta, r.version,\n", &[])
+        .and(dialect.sql.insert_shared, &shared_values(rows[0], lessor));
+    if dialect.kind == Kind::Postgres {
+        let texts = |of: fn(&NewTask) -> Option<&str>| Bind::from(text_array(rows.iter().map(|row| of(row))));
+        let versions: Vec<String> = rows.iter().map(|row| version(row).to_string()).collect();
+        let columns = [
+            ("task_ids", texts(|row| Some(&row.task_id))),
+            ("task_parameters", texts(|row| Some(&row.task_parameter)).hidden()),
+            ("biz_ids", texts(|row| row.biz_id.as_deref())),
+            ("metas", texts(|row| row.meta.as_deref())),
+            ("versions", text_array(versions.iter().map(|version| Some(version.as_str()))).into()),
+        ];
+        return Ok(statement.and(dialect.sql.insert_rows, &columns));
+    }
+    let columns = rows.iter().map(|row| (&row.task_id, &row.task_parameter, &row.biz_id, &row.meta, version(row)));
+    let rows: Vec<_> = columns.collect();
+    Ok(statement.and(dialect.sql.insert_rows, &[("rows", json(&rows)?.hidden())]))
+}
+
+fn version(row: &NewTask) -> i64 {
+    if row.leased { row.first_version } else { 0 }
+}
+
+/// The values that rows of one statement share.
+fn shared_values<'a>(row: &NewTask, lessor: Lessor<'_>) -> [(&'a str, Bind); 20] {
+    [
+        ("guarded", i64::from(lessor.guarded).into()),
+        ("state", i64::from(row.leased).into()),
+        ("execute_times", i64::from(row.leased && row.max_execute_times.is_some()).into()),
         ("due_at_us", row.due_at_us.into()),
         ("delay_us", row.delay_us.into()),
         ("parameter_types", row.parameter_types.as_str().into()),
@@ -170,23 +235,15 @@ fn row_values<'a>(row: &NewTask, lessor: Lessor<'_>) -> Vec<(&'a str, Bind)> {
         ("method_sign_name", row.method_sign_name.as_str().into()),
         ("execute_interval_second", row.execute_interval_second.into()),
         ("delay_time", row.delay_time.into()),
-        ("task_parameter", Bind::from(row.task_parameter.as_str()).hidden()),
         ("execute_mode", i64::from(row.execute_mode).into()),
         ("thread_way", i64::from(row.thread_way).into()),
         ("queue", row.queue.as_str().into()),
         ("priority", i64::from(row.priority).into()),
         ("max_execute_times", row.max_execute_times.into()),
         ("lease_owner", row.leased.then(|| lessor.node.to_owned()).into()),
-        ("lease_us", lease.into()),
+        ("lease_us", row.leased.then(|| micros(lessor.lease)).into()),
         ("order_key", row.order_key.clone().into()),
         ("order_policy", i64::from(row.order_policy).into()),
         ("biz_type", row.biz_type.clone().into()),
-        ("biz_id", row.biz_id.clone().into()),
-        ("meta", row.meta.clone().into()),
     ]
-}
-
-/// Many rows as one bound value.
-pub(crate) fn json<T: serde::Serialize + ?Sized>(rows: &T) -> QueryResult<Bind> {
-    serde_json::to_string(rows).map(Bind::from).map_err(|error| Error::SerializationError(Box::new(error)))
 }

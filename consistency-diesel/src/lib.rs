@@ -39,6 +39,7 @@ pub mod error;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod given_pool;
 mod insert;
+mod lists;
 pub mod migrations;
 #[cfg(not(feature = "async-postgres"))]
 #[path = "no_notify.rs"]
@@ -57,6 +58,7 @@ mod read_only;
 mod rows;
 mod savepoint;
 mod set_up;
+mod settle;
 pub mod source;
 mod stand_in;
 mod statement;

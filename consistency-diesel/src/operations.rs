@@ -1,18 +1,18 @@
-//! Look, settle, renew, rescue, prune: each as its statement, or the few statements of one transaction, on one connection.
+//! Look, renew, rescue, prune: each as its statement, or the few statements of one transaction, on one connection.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use consistency_core::rescue::{Rescued, rescue_pause};
 use consistency_core::state::State;
-use consistency_core::store::{LeaseId, Outlook, Renewed, Settled, Settlement, TaskStatus};
+use consistency_core::store::{LeaseId, Outlook, Renewed, TaskStatus};
 use diesel::result::QueryResult;
 use serde::Serialize;
 
 use crate::connection::TaskConnection;
 use crate::dialect::{Kind, MYSQL_PRUNABLE, MYSQL_RENEWABLE};
 use crate::error::is_transient;
-use crate::insert::{Lessor, insert_keyed, json};
+use crate::lists::json;
 use crate::opened::nothing_is_open;
 use crate::rows::{StoredText, expired, outlook, status};
 use crate::statement::{Bind, Statement};
@@ -22,93 +22,6 @@ use crate::{count, micros};
 pub(crate) async fn look<C: TaskConnection>(conn: &mut C, queues: &[String]) -> QueryResult<Outlook> {
     let rows = conn.load_heads(Statement::new(C::DIALECT.sql.look, &[("queues", json(queues)?)])).await?;
     Ok(outlook(rows))
-}
-
-/// One settlement as the statements read it.
-#[derive(Serialize)]
-struct SettlementRow<'a> {
-    id: i64,
-    version: i64,
-    state: i16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    due_us: Option<i64>,
-    charge: i64,
-    losses: i16,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'a str>,
-}
-
-/// Writes outcomes, each with the rows that go with it.
-pub(crate) async fn settle<C: TaskConnection>(conn: &mut C, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
-    let is_alone = |settlement: &Settlement| settlement.follow_ups.is_empty();
-    if settlements.iter().all(is_alone) {
-        return write_outcomes(conn, settlements).await;
-    }
-    // Rows that go with an outcome may have to wait for a key that somebody else's transaction holds. Each such outcome is
-    // written by itself, so that nobody waits with it.
-    let (alone, with_rows): (Vec<_>, Vec<_>) = settlements.iter().cloned().partition(is_alone);
-    let mut answers: HashMap<LeaseId, Settled> = HashMap::new();
-    if !alone.is_empty() {
-        let written = write_outcomes(conn, &alone).await?;
-        answers.extend(alone.iter().map(|settlement| settlement.lease).zip(written));
-    }
-    for settlement in with_rows {
-        open_transaction(conn).await?;
-        let written = write_with_rows(conn, &settlement).await;
-        let answer = close_transaction(conn, written).await?;
-        answers.insert(settlement.lease, answer);
-    }
-    Ok(settlements.iter().map(|settlement| answers.get(&settlement.lease).copied().unwrap_or(Settled::Lost)).collect())
-}
-
-async fn write_with_rows<C: TaskConnection>(conn: &mut C, settlement: &Settlement) -> QueryResult<Settled> {
-    let answer = write_outcomes(conn, std::slice::from_ref(settlement)).await?.pop().unwrap_or(Settled::Lost);
-    if answer == Settled::Written {
-        for row in &settlement.follow_ups {
-            // On a repeated call the row is there already, under its own handle: then nothing changes.
-            insert_keyed(conn, row, Lessor::NOBODY).await?;
-        }
-    }
-    Ok(answer)
-}
-
-async fn write_outcomes<C: TaskConnection>(conn: &mut C, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
-    let rows: Vec<_> = settlements.iter().map(settlement_row).collect();
-    let rows = json(&rows)?;
-    let statement = Statement::new(C::DIALECT.sql.settle, &[("rows", rows.clone())]);
-    let (all, mut written) = if C::DIALECT.kind == Kind::Mysql {
-        (conn.run(statement).await? == settlements.len(), HashSet::new())
-    } else {
-        let written: HashSet<i64> = conn.load_ids(statement).await?.into_iter().collect();
-        (written.len() == settlements.len(), written)
-    };
-    if all {
-        return Ok(vec![Settled::Written; settlements.len()]);
-    }
-    // Some are not ours any more, or were written by a call whose answer got lost.
-    written.extend(conn.load_ids(Statement::new(C::DIALECT.sql.settled_before, &[("rows", rows)])).await?);
-    let answer = |settlement: &Settlement| {
-        if written.contains(&settlement.lease.id) { Settled::Written } else { Settled::Lost }
-    };
-    Ok(settlements.iter().map(answer).collect())
-}
-
-fn settlement_row(settlement: &Settlement) -> SettlementRow<'_> {
-    SettlementRow {
-        id: settlement.lease.id,
-        version: settlement.lease.version,
-        state: settlement.state.code(),
-        due_us: settlement.due_in.map(micros),
-        charge: settlement.charge,
-        losses: settlement.losses as i16,
-        error: settlement.error.as_deref(),
-    }
-}
-
-/// Completes one row inside the open transaction of its own attempt; `false` when the lease is lost.
-pub(crate) async fn complete<C: TaskConnection>(conn: &mut C, lease: LeaseId, charge: i64) -> QueryResult<bool> {
-    let values = [("id", lease.id.into()), ("version", lease.version.into()), ("charge", charge.into())];
-    Ok(conn.run(Statement::new(C::DIALECT.sql.complete, &values)).await? == 1)
 }
 
 #[derive(Serialize)]

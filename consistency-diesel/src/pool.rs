@@ -6,7 +6,7 @@ use consistency_core::error::StoreError;
 use diesel::r2d2::{Pool, PooledConnection};
 use diesel::result::QueryResult;
 
-use crate::carrier::{Carrier, CarrierManager};
+use crate::carrier::{Carrier, CarrierManager, Pooled};
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::error::store_error;
@@ -67,7 +67,7 @@ impl<K: Carrier> OwnPool<K> {
             .max_size(size.max(1))
             .min_idle(Some(0))
             .connection_timeout(LONGEST_PAUSE * 2)
-            // A connection the server has closed is found out before it is used, not by the work.
+            // One the server has closed long ago is found out before it is used, not by the work.
             .test_on_check_out(true)
             .error_handler(Box::new(diesel::r2d2::NopErrorHandler))
             .build_unchecked(CarrierManager::new(url, set_up, limit));
@@ -103,6 +103,6 @@ impl<K: Carrier> Connections for OwnPool<K> {
 
 impl<K: Carrier> Lent<K::Connection> for PooledConnection<CarrierManager<K>> {
     fn connection(&mut self) -> Option<&mut K::Connection> {
-        Carrier::connection(&mut **self)
+        Pooled::connection(self)
     }
 }

@@ -32,6 +32,7 @@ pub(crate) async fn set<C: TaskConnection>(conn: &mut C, level: usize) -> QueryR
     match C::DIALECT.kind {
         // Set together with BEGIN, for every level.
         Kind::Postgres => Ok(()),
+        Kind::Sqlite if level == 0 => conn.run(Statement::new("SAVEPOINT consistency_proof_0", &[])).await.map(drop),
         // SQL: the level is a number of our own.
         Kind::Sqlite | Kind::Mysql => conn.run_batch(&format!("SAVEPOINT consistency_proof_{level}")).await,
     }
@@ -73,12 +74,23 @@ pub(crate) async fn redeem<C: TaskConnection>(conn: &mut C, level: usize) -> Que
     let proven = healthy
         && match C::DIALECT.kind {
             Kind::Postgres => true,
-            Kind::Sqlite | Kind::Mysql => {
-                // SQL: the level is a number of our own.
-                accepted(conn.run_batch(&format!("RELEASE SAVEPOINT consistency_proof_{level}")).await)?
-            }
+            Kind::Sqlite | Kind::Mysql => accepted(release(conn, level).await)?,
         };
     if proven { Ok(()) } else { Err(TransactionError::Lost.into()) }
+}
+
+/// Releases the savepoint of this level. That of the transaction itself stays prepared: as plain text it costs Diesel's
+/// `MysqlConnection` three round trips.
+async fn release<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
+    if level == 0 {
+        match conn.run(Statement::new("RELEASE SAVEPOINT consistency_proof_0", &[])).await {
+            // MySQL prepares no such statement; MariaDB does since 10.6.
+            Err(error) if error.to_string().contains("prepared statement protocol") => {}
+            released => return released.map(drop),
+        }
+    }
+    // SQL: the level is a number of our own.
+    conn.run_batch(&format!("RELEASE SAVEPOINT consistency_proof_{level}")).await
 }
 
 /// Whether a statement was accepted that only a living transaction accepts. A connection that is gone says nothing of it.

@@ -141,8 +141,8 @@ pub(crate) fn outlook(rows: Vec<HeadRow>) -> Outlook {
     outlook
 }
 
-/// Columns of an inserted row: id and public handle.
-pub(crate) type InsertedColumns = (BigInt, Text);
+/// Columns of an inserted row: public handle and id.
+pub(crate) type InsertedColumns = (Text, BigInt);
 
 /// Columns of a row that holds a key.
 pub(crate) type ExistingColumns = (BigInt, Text, BigInt);

@@ -19,12 +19,13 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::claims;
 use crate::connection::TaskConnection;
-use crate::error::TransactionError;
+use crate::error::{TransactionError, has_disconnected};
 use crate::insert::{Lessor, insert_keyed};
 use crate::operations;
 use crate::own_transactions::OwnTransactions;
 use crate::pool::Connections;
 use crate::read_only;
+use crate::settle;
 use crate::waiting::Waiting;
 use crate::write_gate::WriteGate;
 
@@ -123,8 +124,15 @@ impl<R: Connections> Store for DieselStore<R> {
     }
 
     fn look(&self, queues: &[String]) -> Result<Outlook, StoreError> {
-        let queues = queues.to_vec();
-        self.run(self.waiting("a look for due tasks"), async move |conn| operations::look(conn, &queues).await)
+        let look = || {
+            let queues = queues.to_vec();
+            self.run(self.waiting("a look for due tasks"), async move |conn| operations::look(conn, &queues).await)
+        };
+        match look() {
+            // After a silence this is the first to find out that a connection is gone; a new one may do.
+            Err(error) if has_disconnected(&error) => look(),
+            looked => looked,
+        }
     }
 
     fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError> {
@@ -155,7 +163,7 @@ impl<R: Connections> Store for DieselStore<R> {
             let leases: Vec<LeaseId> = part.iter().map(|settlement| settlement.lease).collect();
             let rows = part.iter().map(|settlement| settlement.follow_ups.len()).sum();
             let waiting = self.waiting_for_rows("a settlement", rows);
-            let settled = self.write(waiting, async move |conn| operations::settle(conn, &part).await)?;
+            let settled = self.write(waiting, async move |conn| settle::settle(conn, &part).await)?;
             answers.extend(leases.into_iter().zip(settled));
         }
         Ok(settlements

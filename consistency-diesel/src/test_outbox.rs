@@ -27,6 +27,7 @@ use crate::claims;
 use crate::connection::{Answer, AsTaskConnection, TaskConnection, answer};
 use crate::operations;
 use crate::outbox::{Outbox, Role};
+use crate::settle;
 use crate::transaction::{self, Opening};
 use crate::write_gate::WriteGate;
 
@@ -255,7 +256,7 @@ impl TestRun {
             }
             _ => report.succeeded += 1,
         }
-        operations::settle(conn, &[settlement]).await.map(drop)
+        settle::settle(conn, &[settlement]).await.map(drop)
     }
 
     /// Runs a body in a savepoint that also completes the row; `None` when that is done, or how the attempt ended.

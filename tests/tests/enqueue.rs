@@ -17,6 +17,11 @@ fn note(text: String, #[inject] probe: &Probe) {
     probe.saw(text);
 }
 
+#[consistency_task]
+fn remark(text: String, #[inject] probe: &Probe) {
+    probe.saw(text);
+}
+
 fn text(text: &str) -> Call {
     note(text.to_owned())
 }
@@ -193,5 +198,49 @@ for_each_database! {
         let expected: Vec<String> = (0..calls).map(|number| format!("{number:04}")).collect();
         assert_eq!(stage.probe.seen_sorted(), expected);
         assert_eq!(database.count("consistency_task", "state = 2 AND execute_times = 1"), calls as i64);
+    }
+
+    fn each_of_many_calls_in_one_transaction_keeps_its_own_columns(database: &Database) {
+        let stage = Stage::on(database);
+        let mut conn = database.connection::<Conn>();
+        let hostile = ["plain", "", "\"},{\"", "\\", "'; --", "NULL", "{text}", "\u{1f680} ä"];
+        let text = |number: usize| format!("{number} {}", hostile[number % hostile.len()]);
+        let call = |number: usize| {
+            let call = if number.is_multiple_of(3) { remark(text(number)) } else { note(text(number)) };
+            let call = if number.is_multiple_of(2) { call.biz("or\"der", format!("{number}\\\"")) } else { call };
+            if number.is_multiple_of(5) { call.title(format!("\"{number}\"")) } else { call }
+        };
+        let receipts = stage.outbox.transaction(&mut conn, |tx| {
+            (0..150).map(|number| tx.enqueue(call(number))).collect::<QueryResult<Vec<Receipt>>>()
+        }).unwrap();
+        stage.recorder.wait_for_count(150, State::Succeeded);
+        for (number, receipt) in receipts.iter().enumerate() {
+            let column = |name: &str| {
+                let column = format!("SELECT COALESCE({name}, '') AS value FROM consistency_task WHERE task_id = '{}'", receipt.task_id());
+                database.texts(&column).remove(0)
+            };
+            let name = if number.is_multiple_of(3) { remark::NAME } else { note::NAME };
+            assert_eq!(column("method_name"), name);
+            assert_eq!(column("task_parameter"), serde_json::json!({ "text": text(number) }).to_string());
+            let biz = if number.is_multiple_of(2) { ("or\"der".to_owned(), format!("{number}\\\"")) } else { Default::default() };
+            assert_eq!((column("biz_type"), column("biz_id")), biz);
+            let title = serde_json::json!({ "title": format!("\"{number}\"") }).to_string();
+            assert_eq!(column("meta"), if number.is_multiple_of(5) { title } else { String::new() });
+        }
+        let mut expected: Vec<String> = (0..150).map(text).collect();
+        expected.sort();
+        assert_eq!(stage.probe.seen_sorted(), expected);
+    }
+
+    fn calls_of_a_small_transaction_are_stored_in_their_order(database: &Database) {
+        database.migrate();
+        let outbox = database.outbox().enqueue_only().start_blocking().unwrap();
+        let mut conn = database.connection::<Conn>();
+        let receipts = outbox.transaction(&mut conn, |tx| {
+            let calls = (0..6).map(|number| if number % 2 == 0 { text("even") } else { remark("odd".to_owned()) });
+            calls.map(|call| tx.enqueue(call)).collect::<QueryResult<Vec<Receipt>>>()
+        }).unwrap();
+        let ids: Vec<i64> = receipts.iter().map(|receipt| database.row(receipt.task_id()).id).collect();
+        assert!(ids.is_sorted(), "{ids:?}");
     }
 }

@@ -49,6 +49,7 @@ macro_rules! store_contract {
             settlements::follow_ups_are_stored_exactly_once,
             settlements::follow_ups_of_a_lost_lease_are_not_stored,
             settlements::a_lost_one_does_not_keep_the_others_from_being_written,
+            settlements::outcomes_of_every_kind_are_written_together,
             leases::renewing_extends_exactly_the_leases_asked_for,
             leases::lost_leases_are_not_renewed,
             leases::a_renewal_tells_of_a_wish_to_cancel,

@@ -209,3 +209,40 @@ pub fn a_lost_one_does_not_keep_the_others_from_being_written(on: &dyn StoreUnde
     assert_eq!(states, [State::Succeeded, State::Pending, State::Dead, State::Succeeded]);
     assert_eq!(status(on, "child").state, State::Pending);
 }
+
+/// Outcomes of every kind in one settlement: each row gets its own, and one that is lost keeps none of the others.
+pub fn outcomes_of_every_kind_are_written_together(on: &dyn StoreUnderTest) {
+    let leased = NewTask { leased: true, ..row("handed over") };
+    insert(on, &[row("succeeds"), row("fails"), row("dies"), row("put back"), row("lost")]);
+    insert(on, std::slice::from_ref(&leased));
+    let id = status(on, "handed over").id;
+    let mut claimed = claim(on, 10);
+    claimed.sort_by(|one, other| one.task_id.cmp(&other.task_id));
+    let [dies, fails, mut lost, back, succeeds] = <[ClaimedTask; 5]>::try_from(claimed).unwrap();
+    lost.lease.version += 1;
+    let handed_over = ClaimedTask::from_inserted(leased, id);
+    let outcomes = [
+        success(&succeeds),
+        failure(&fails, HOUR),
+        success(&lost),
+        death(&dies),
+        success(&handed_over),
+        back.released(),
+    ];
+    let written = on.store().settle(&outcomes).unwrap();
+    let expected =
+        outcomes.each_ref().map(|outcome| if outcome.lease == lost.lease { Settled::Lost } else { Settled::Written });
+    assert_eq!(written, expected);
+    let found = |task_id| {
+        let row = status(on, task_id);
+        (row.state, row.execute_times, row.error_message)
+    };
+    assert_eq!(found("succeeds"), (State::Succeeded, 1, None));
+    assert_eq!(found("handed over"), (State::Succeeded, 1, None));
+    assert_eq!(found("fails"), (State::Failed, 1, Some("it failed".to_owned())));
+    assert_eq!(found("dies"), (State::Dead, 1, Some("it is hopeless".to_owned())));
+    assert_eq!(found("put back"), (State::Pending, 0, None));
+    assert_eq!(found("lost"), (State::Running, 1, None));
+    assert_eq!(on.store().settle(&outcomes).unwrap(), expected, "and once more");
+    assert_eq!(found("handed over"), (State::Succeeded, 1, None));
+}

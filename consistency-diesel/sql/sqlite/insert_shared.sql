@@ -1,0 +1,11 @@
+    {state}, {execute_times},
+    CASE
+        WHEN {due_at_us} IS NOT NULL THEN strftime('%Y-%m-%d %H:%M:%f', ({due_at_us} + 999) / 1000 / 1000.0, 'unixepoch')
+        WHEN {delay_us} = 0 THEN strftime('%Y-%m-%d %H:%M:%f', 'now')
+        -- SQLite's clock has milliseconds and cuts the rest off: one more, so that nothing runs early.
+        ELSE strftime('%Y-%m-%d %H:%M:%f', 'now', printf('+%.3f seconds', ({delay_us} + 1999) / 1000 / 1000.0))
+    END,
+    {parameter_types}, {method_name}, {method_sign_name}, {execute_interval_second}, {delay_time},
+    {execute_mode}, {thread_way}, {queue}, {priority}, {max_execute_times}, {lease_owner},
+    CASE WHEN {lease_us} IS NOT NULL
+        THEN strftime('%Y-%m-%d %H:%M:%f', 'now', printf('+%.3f seconds', {lease_us} / 1000000.0)) END, {order_key}, {order_policy}, {biz_type}
