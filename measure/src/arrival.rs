@@ -15,8 +15,9 @@ use crate::hand_written::HandWritten;
 use crate::options::Options;
 use crate::report;
 
-/// The pause between a start and the next commit, so that no look of the one before is under way.
-const PAUSE: Duration = Duration::from_millis(3);
+/// The pause between a start and the next commit: no look of the one before is under way then, and what a process tells is not
+/// gathered with it.
+const PAUSE: Duration = Duration::from_millis(20);
 /// How long a task may take to come.
 const PATIENCE: Duration = Duration::from_secs(60);
 

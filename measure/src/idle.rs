@@ -9,12 +9,15 @@ use serde_json::json;
 use crate::options::Options;
 use crate::{counted, process, report};
 
+/// Longer than the sixty looks with default settings after which a node is at rest.
+const UNTIL_REST: Duration = Duration::from_secs(75);
+
 /// Starts a node and watches it.
 pub(crate) fn measure(options: &Options) -> Result<String, Box<dyn Error>> {
     let time = options.time.unwrap_or(Duration::from_secs(60));
     let outbox = Outbox::builder(&options.url).migrate().start_blocking()?;
-    // Its start is not what idleness costs.
-    std::thread::sleep(Duration::from_secs(2));
+    // Its start is not what idleness costs, nor is the time until it is at rest.
+    std::thread::sleep(UNTIL_REST);
     let (sent, used) = (counted::statements(), process::processor_time());
     std::thread::sleep(time);
     let (sent, used) = (counted::statements() - sent, process::processor_time() - used);
