@@ -38,10 +38,11 @@ impl Backoff {
 
     /// The wait after failed attempt number `attempt` (from 1). `chance`, from 0 to 1, draws the jitter.
     ///
-    /// Never overflows: the result is at most the cap, or ten years, plus the jitter of that.
+    /// Never overflows: the result is at most the cap, or ten years, plus the jitter of that; and at least `base`, unless that is
+    /// longer than ten years.
     pub fn interval(&self, base: Duration, attempt: u32, chance: f64) -> Duration {
         let longest = Duration::from_secs(MAX_DELAY_SECS);
-        let limit = self.cap.unwrap_or(longest).min(longest);
+        let limit = self.cap.map_or(longest, |cap| cap.max(base)).min(longest);
         let grown = match self.shape {
             BackoffShape::Fixed => base,
             BackoffShape::Linear => base.saturating_mul(attempt.max(1)),

@@ -241,11 +241,12 @@ impl ClaimedTask {
     }
 
     /// The row's own retry policy. An interval edited with SQL wins over the exact one stored at the insert; unreadable
-    /// details fall back to fixed intervals.
+    /// details fall back to fixed intervals. An interval that is not positive, with which no row is stored, counts as a second:
+    /// a row that cannot succeed shall not keep its node busy.
     pub fn policy(&self) -> RetryPolicy {
         let meta: Meta = self.meta.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-        let stored = Duration::from_secs(u64::try_from(self.execute_interval_second).unwrap_or(0));
-        let exact = meta.retry_every_ms.map(Duration::from_millis);
+        let stored = Duration::from_secs(u64::try_from(self.execute_interval_second).unwrap_or(0).max(1));
+        let exact = meta.retry_every_ms.filter(|exact| *exact > 0).map(Duration::from_millis);
         let every = exact.filter(|exact| whole_secs(*exact) == self.execute_interval_second).unwrap_or(stored);
         RetryPolicy {
             every: every.min(Duration::from_secs(MAX_DELAY_SECS)),

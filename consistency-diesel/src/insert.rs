@@ -11,7 +11,7 @@ use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 use crate::connection::TaskConnection;
 use crate::dialect::{Dialect, Kind, MYSQL_INSERTED, MYSQL_LOCK_ORDER_KEY, POSTGRES_LOCK_ORDER_KEY};
 use crate::error::TransactionError;
-use crate::lists::{json, text_array};
+use crate::lists::{json, number_array, text_array};
 use crate::micros;
 use crate::rows::existing;
 use crate::statement::{Bind, Statement};
@@ -199,17 +199,21 @@ fn values(statement: Statement, dialect: Dialect, row: &NewTask, lessor: Lessor<
 /// Rows with the same [`NewTask::shared`] in one statement: it is bound once.
 fn many_rows(dialect: Dialect, rows: &[&NewTask], lessor: Lessor<'_>) -> QueryResult<Statement> {
     let statement = Statement::new(dialect.sql.insert, &[])
-        .and("SELECT r.task_id, r.task_parameter, r.biz_id, r.meta, r.version,\n", &[])
+        .and("SELECT r.task_id, r.task_parameter, r.biz_id, r.meta, COALESCE(r.version, 0),\n", &[])
         .and(dialect.sql.insert_shared, &shared_values(rows[0], lessor));
     if dialect.kind == Kind::Postgres {
-        let texts = |of: fn(&NewTask) -> Option<&str>| Bind::from(text_array(rows.iter().map(|row| of(row))));
-        let versions: Vec<String> = rows.iter().map(|row| version(row).to_string()).collect();
+        let texts = |of: fn(&NewTask) -> Option<&str>| {
+            // A column nobody has a value for is no array.
+            let any = rows.iter().any(|row| of(row).is_some());
+            Bind::from(any.then(|| text_array(rows.iter().map(|row| of(row)))))
+        };
+        let versions = rows[0].leased.then(|| number_array(rows.iter().map(|row| version(row))));
         let columns = [
             ("task_ids", texts(|row| Some(&row.task_id))),
             ("task_parameters", texts(|row| Some(&row.task_parameter)).hidden()),
             ("biz_ids", texts(|row| row.biz_id.as_deref())),
             ("metas", texts(|row| row.meta.as_deref())),
-            ("versions", text_array(versions.iter().map(|version| Some(version.as_str()))).into()),
+            ("versions", versions.into()),
         ];
         return Ok(statement.and(dialect.sql.insert_rows, &columns));
     }

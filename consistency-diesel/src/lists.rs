@@ -35,27 +35,29 @@ pub(crate) fn text_array<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> St
     array
 }
 
+/// As [`text_array`], of numbers.
+pub(crate) fn number_array(numbers: impl Iterator<Item = i64>) -> String {
+    let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
+    format!("{{{}}}", numbers.join(","))
+}
+
 /// Leases, by the names the statements of a database have for them.
 pub(crate) fn lease_list(kind: Kind, leases: &[LeaseId]) -> QueryResult<Vec<(&'static str, Bind)>> {
     Ok(match kind {
         Kind::Postgres => vec![
-            ("ids", listed('{', leases.iter().map(|lease| lease.id.to_string()), '}')),
-            ("versions", listed('{', leases.iter().map(|lease| lease.version.to_string()), '}')),
+            ("ids", number_array(leases.iter().map(|lease| lease.id)).into()),
+            ("versions", number_array(leases.iter().map(|lease| lease.version)).into()),
         ],
         Kind::Sqlite => {
-            let pairs = leases.iter().map(|LeaseId { id, version }| format!("\"{id}\":{version}"));
-            vec![("versions_by_id", listed('{', pairs, '}'))]
+            let pairs: Vec<String> =
+                leases.iter().map(|LeaseId { id, version }| format!("\"{id}\":{version}")).collect();
+            vec![("versions_by_id", format!("{{{}}}", pairs.join(",")).into())]
         }
         Kind::Mysql => {
             let pairs: Vec<_> = leases.iter().map(|lease| (lease.id, lease.version)).collect();
             vec![("pairs", json(&pairs)?)]
         }
     })
-}
-
-fn listed(open: char, items: impl Iterator<Item = String>, close: char) -> Bind {
-    let items: Vec<String> = items.collect();
-    format!("{open}{}{close}", items.join(",")).into()
 }
 
 #[cfg(test)]
