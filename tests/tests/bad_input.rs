@@ -80,8 +80,10 @@ fn sqlite_in_memory_and_without_a_file_are_refused() {
 
 #[test]
 fn a_database_out_of_reach_is_named_without_its_password() {
-    for (scheme, user) in [("postgres", "scott"), ("mysql", "scott")] {
-        let address = format!("{scheme}://{user}:t1ger@127.0.0.1:1/shop");
+    let postgres = cfg!(any(feature = "postgres", feature = "async-postgres"));
+    let mysql = cfg!(any(feature = "mysql", feature = "async-mysql"));
+    for (scheme, _) in [("postgres", postgres), ("mysql", mysql)].into_iter().filter(|(_, is_built)| *is_built) {
+        let address = format!("{scheme}://scott:t1ger@127.0.0.1:1/shop");
         let error = Outbox::builder(address).only([note::NAME]).inject(Probe::default()).start_blocking().unwrap_err();
         assert_says(&error, &["cannot connect", "127.0.0.1:1", "scott"]);
         assert!(!format!("{error} {error:?}").contains("t1ger"), "{error:?}");
