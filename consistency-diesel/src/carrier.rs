@@ -51,7 +51,9 @@ const FRESH: Duration = Duration::from_secs(10);
 /// A carrier in a pool.
 pub(crate) struct Pooled<K> {
     carrier: K,
-    answered: Instant,
+    /// When it answered the last time; `None` once it has met an error, or was lent to somebody who may have. Not every driver
+    /// knows that its connection is broken.
+    answered: Option<Instant>,
 }
 
 impl<K: Carrier> Pooled<K> {
@@ -62,14 +64,13 @@ impl<K: Carrier> Pooled<K> {
         work: impl AsyncFnOnce(&mut K::Connection) -> QueryResult<T> + Send + 'static,
     ) -> QueryResult<T> {
         let answer = self.carrier.run(waiting, work);
-        if answer.is_ok() {
-            self.answered = Instant::now();
-        }
+        self.answered = answer.is_ok().then(Instant::now);
         answer
     }
 
     /// As [`Carrier::connection`].
     pub(crate) fn connection(&mut self) -> Option<&mut K::Connection> {
+        self.answered = None;
         self.carrier.connection()
     }
 }
@@ -101,11 +102,11 @@ impl<K: Carrier> ManageConnection for CarrierManager<K> {
         let mut carrier = connected.map_err(diesel::r2d2::Error::ConnectionError)?;
         let set_up = self.set_up;
         carrier.run(waiting, async move |conn| set_up.apply(conn).await).map_err(diesel::r2d2::Error::QueryError)?;
-        Ok(Pooled { carrier, answered: Instant::now() })
+        Ok(Pooled { carrier, answered: Some(Instant::now()) })
     }
 
     fn is_valid(&self, pooled: &mut Pooled<K>) -> Result<(), Self::Error> {
-        if pooled.answered.elapsed() < FRESH {
+        if pooled.answered.is_some_and(|answered| answered.elapsed() < FRESH) {
             return Ok(());
         }
         pooled.carrier.ping(Waiting::for_ping(self.limit)).map_err(diesel::r2d2::Error::QueryError)
