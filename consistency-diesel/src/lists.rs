@@ -45,8 +45,8 @@ pub(crate) fn number_array(numbers: impl Iterator<Item = i64>) -> String {
 pub(crate) fn lease_list(kind: Kind, leases: &[LeaseId]) -> QueryResult<Vec<(&'static str, Bind)>> {
     Ok(match kind {
         Kind::Postgres => vec![
-            ("ids", number_array(leases.iter().map(|lease| lease.id)).into()),
-            ("versions", number_array(leases.iter().map(|lease| lease.version)).into()),
+            ("id_array", number_array(leases.iter().map(|lease| lease.id)).into()),
+            ("version_array", number_array(leases.iter().map(|lease| lease.version)).into()),
         ],
         Kind::Sqlite => {
             let pairs: Vec<String> =
@@ -77,7 +77,8 @@ mod tests {
         let written = |kind| lease_list(kind, &leases).unwrap();
         let shown = |kind| written(kind).iter().map(|(name, value)| format!("{name} {value:?}")).collect::<Vec<_>>();
         let postgres =
-            [r#"ids Text(Some("{1,9223372036854775807}"))"#, r#"versions Text(Some("{65537,0}"))"#].map(str::to_owned);
+            [r#"id_array Text(Some("{1,9223372036854775807}"))"#, r#"version_array Text(Some("{65537,0}"))"#]
+                .map(str::to_owned);
         assert_eq!(shown(Kind::Postgres), postgres);
         let sqlite = r#"{"1":65537,"9223372036854775807":0}"#.to_owned();
         assert_eq!(shown(Kind::Sqlite), [format!("versions_by_id Text(Some({sqlite:?}))")]);
