@@ -12,8 +12,10 @@ use crate::executor::Executor;
 use crate::lane::Slot;
 use crate::ledger::RunningAttempt;
 use crate::new_task::NewTask;
+use crate::polling::rest_interval;
 use crate::retry::{Decision, decide};
 use crate::sensitive::Secrets;
+use crate::settings::Settings;
 use crate::settler::{Done, Outcome};
 use crate::starting::Started;
 use crate::state::State;
@@ -184,6 +186,7 @@ impl Executor {
     }
 
     fn submit(&self, outcome: Outcome) {
+        self.at_work.store(true, Ordering::Relaxed);
         if let Err(outcome) = self.settler.submit(outcome) {
             let error = "the runtime has stopped; the lease runs out instead".to_owned();
             self.events.emit(Event::SettleRefused { id: outcome.settlement.lease.id, error });
@@ -195,7 +198,10 @@ impl Executor {
 
     /// After an outcome is in the table: wakes the dispatcher when a row may now be claimed, or will be sooner than it looks.
     pub(crate) fn wake_if_awaited(&self, due_in: Option<Duration>) {
-        let soon = due_in.is_some_and(|due_in| due_in < self.settings.poll_interval);
+        let Settings { poll_interval, lease, .. } = *self.settings;
+        let may_rest = self.may_rest.load(Ordering::SeqCst);
+        let longest = if may_rest { rest_interval(poll_interval, lease) } else { poll_interval };
+        let soon = due_in.is_some_and(|due_in| due_in < longest);
         if soon || (self.passed_over.load(Ordering::Relaxed) && self.may_wake_for_passed_over()) {
             self.wake.raise();
         }

@@ -74,6 +74,11 @@ impl Dispatcher {
         let mut trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
         while !self.stopping.load(Ordering::Acquire) {
             self.clock.observe();
+            if self.executor.at_work.swap(false, Ordering::Relaxed) {
+                pace.is_at_work();
+            }
+            // Said before the look: what is written after it finds it said.
+            self.executor.may_rest.store(pace.may_rest(), Ordering::SeqCst);
             let wait = match self.executor.guarded(|| self.round(&names, &mut pace, &mut doubt)) {
                 Ok(round) => {
                     trouble = Pause::new(Duration::from_millis(50), Duration::from_secs(2));
@@ -82,6 +87,9 @@ impl Dispatcher {
                     }
                     // The settler wakes us as well where there was no room.
                     self.executor.passed_over.store(round.passed_over || round.no_room, Ordering::Relaxed);
+                    if round.passed_over {
+                        pace.is_at_work();
+                    }
                     if round.passed_over && Instant::now() >= next_unknown {
                         next_unknown = Instant::now() + UNKNOWN_NAMES_EVERY;
                         self.report_unknown(&names);

@@ -71,6 +71,10 @@ pub struct Executor {
     pub(crate) stopping: Arc<AtomicBool>,
     /// The dispatcher's last look found due rows that no claim took: an ordered one may wait for one of ours.
     pub(crate) passed_over: AtomicBool,
+    /// Something was let go of since the dispatcher last asked: the node is not idle, whatever its looks find.
+    pub(crate) at_work: AtomicBool,
+    /// The dispatcher may be about to wait for longer than a poll interval.
+    pub(crate) may_rest: AtomicBool,
     /// When such rows last woke the dispatcher.
     pub(crate) passed_over_woke: Mutex<Instant>,
     /// What of the runtime's own work fails.

@@ -16,7 +16,7 @@ const LEAST: Duration = Duration::from_micros(100);
 const LEAST_TO_DUE: Duration = Duration::from_millis(1);
 /// After this many looks in a row that found nothing the node is at rest, and looks more rarely.
 const LOOKS_TO_REST: u32 = 60;
-/// The wait of a node at rest, in poll intervals; no longer than a lease, so that each is seen before it ends.
+/// The wait of a node at rest, in poll intervals; no longer than a lease, so that those of nodes like this one are seen before they end.
 const REST_POLLS: u32 = 6;
 /// Chance takes away up to one part in this many, so that several nodes do not look in step.
 const JITTER_PART: u32 = 10;
@@ -25,6 +25,11 @@ const JITTER_PART: u32 = 10;
 const RESCUES_PER_LEASE: u32 = 4;
 /// Or after this many poll intervals: who looks often wants to recover soon as well.
 const RESCUE_POLLS: u32 = 3;
+
+/// The longest wait of a node at rest.
+pub(crate) fn rest_interval(poll_interval: Duration, lease: Duration) -> Duration {
+    poll_interval.saturating_mul(REST_POLLS).min(lease).max(poll_interval)
+}
 
 /// The pace of one dispatcher.
 #[derive(Debug)]
@@ -50,7 +55,7 @@ impl Pace {
         Self {
             poll_interval,
             rescue_interval,
-            rest_interval: poll_interval.saturating_mul(REST_POLLS).min(lease).max(poll_interval),
+            rest_interval: rest_interval(poll_interval, lease),
             silent_looks: 0,
             wait: poll_interval,
             announced: false,
@@ -62,6 +67,16 @@ impl Pace {
     /// The next look's rows are known of: somebody woke us, the last look left them behind, or a rescue took them back.
     pub(crate) fn announced(&mut self) {
         self.announced = true;
+        self.is_at_work();
+    }
+
+    /// Whether the wait after the next look may be that of a node at rest.
+    pub(crate) fn may_rest(&self) -> bool {
+        self.silent_looks.saturating_add(1) >= LOOKS_TO_REST
+    }
+
+    /// The node has work, whatever its looks find: it does not come to rest.
+    pub(crate) fn is_at_work(&mut self) {
         self.silent_looks = 0;
         self.wait = self.wait.min(self.poll_interval);
     }

@@ -120,6 +120,8 @@ impl Runtime {
             wake: Arc::clone(&wake),
             stopping: Arc::clone(&stopping),
             passed_over: AtomicBool::new(false),
+            at_work: AtomicBool::new(false),
+            may_rest: AtomicBool::new(false),
             passed_over_woke: Mutex::new(Instant::now()),
             health: Health::default(),
         });

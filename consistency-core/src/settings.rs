@@ -23,7 +23,7 @@ pub struct Settings {
     /// found, the next look follows after 20 ms, and each one after it that finds none doubles the wait, up to this one:
     /// while rows keep coming they are found soon, and while none come a look per interval is all it costs. After sixty
     /// looks in a row that found nothing the node is at rest: it looks every six of these intervals, or once per `lease`
-    /// where that is shorter, until a row is found or this process commits one.
+    /// where that is shorter, until a row is found or one of this process's own has run.
     pub poll_interval: Duration,
     /// How long a row stays ours without a heartbeat. Default 10 s. The tasks of a killed process start elsewhere at the
     /// latest a lease and a `poll_interval` after its last heartbeat. Shorter leases are lost to a busy or paused machine,

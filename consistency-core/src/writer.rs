@@ -77,7 +77,7 @@ impl<'a> Writer<'a> {
 
     /// Writes a batch.
     pub(crate) fn write(&mut self, mut batch: Vec<Outcome>) {
-        // A fixed order of rows keeps two writers from waiting for one another.
+        // A fixed order of rows within a statement keeps two writers from waiting for one another.
         batch.sort_by_key(|outcome| outcome.settlement.lease.id);
         // Rows that go with an outcome may take long, and may wait for a key that somebody holds. Nobody else waits with them.
         let (alone, with_rows) = batch.into_iter().partition(|outcome| outcome.settlement.follow_ups.is_empty());

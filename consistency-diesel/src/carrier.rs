@@ -7,13 +7,15 @@
 
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use diesel::ConnectionResult;
 use diesel::r2d2::ManageConnection;
 use diesel::result::QueryResult;
 
 use crate::connection::{RunStatement, TaskConnection};
+use crate::error::is_disconnected;
 use crate::set_up::SetUp;
 use crate::stand_in::GivenUp;
 use crate::waiting::Waiting;
@@ -53,7 +55,28 @@ pub(crate) struct Pooled<K> {
     carrier: K,
     /// When it answered the last time; `None` once it has met an error, or was lent to somebody who may have. Not every driver
     /// knows that its connection is broken.
-    answered: Option<Instant>,
+    answered: Option<Answered>,
+    losses: Arc<AtomicU64>,
+}
+
+/// By both clocks, of which one stands still while the machine is suspended; and how many connections of the pool were lost then.
+struct Answered {
+    at: Instant,
+    time: SystemTime,
+    losses: u64,
+}
+
+impl Answered {
+    fn now(losses: &AtomicU64) -> Self {
+        Self { at: Instant::now(), time: SystemTime::now(), losses: losses.load(Ordering::SeqCst) }
+    }
+
+    /// Where one connection is lost, others may be.
+    fn is_fresh(&self, losses: &AtomicU64) -> bool {
+        self.at.elapsed() < FRESH
+            && self.time.elapsed().is_ok_and(|since| since < FRESH)
+            && self.losses == losses.load(Ordering::SeqCst)
+    }
 }
 
 impl<K: Carrier> Pooled<K> {
@@ -64,7 +87,10 @@ impl<K: Carrier> Pooled<K> {
         work: impl AsyncFnOnce(&mut K::Connection) -> QueryResult<T> + Send + 'static,
     ) -> QueryResult<T> {
         let answer = self.carrier.run(waiting, work);
-        self.answered = answer.is_ok().then(Instant::now);
+        if answer.as_ref().is_err_and(is_disconnected) {
+            self.losses.fetch_add(1, Ordering::SeqCst);
+        }
+        self.answered = answer.is_ok().then(|| Answered::now(&self.losses));
         answer
     }
 
@@ -82,13 +108,22 @@ pub(crate) struct CarrierManager<K> {
     set_up: SetUp,
     limit: Duration,
     given_up: Arc<GivenUp>,
+    /// How many of the pool's connections were lost.
+    losses: Arc<AtomicU64>,
     carrier: PhantomData<fn() -> K>,
 }
 
 impl<K: Carrier> CarrierManager<K> {
     /// For connections to `url`, each of which is there within `limit`.
     pub(crate) fn new(url: &str, set_up: SetUp, limit: Duration) -> Self {
-        Self { url: url.to_owned(), set_up, limit, given_up: Arc::default(), carrier: PhantomData }
+        Self {
+            url: url.to_owned(),
+            set_up,
+            limit,
+            given_up: Arc::default(),
+            losses: Arc::default(),
+            carrier: PhantomData,
+        }
     }
 }
 
@@ -102,11 +137,12 @@ impl<K: Carrier> ManageConnection for CarrierManager<K> {
         let mut carrier = connected.map_err(diesel::r2d2::Error::ConnectionError)?;
         let set_up = self.set_up;
         carrier.run(waiting, async move |conn| set_up.apply(conn).await).map_err(diesel::r2d2::Error::QueryError)?;
-        Ok(Pooled { carrier, answered: Some(Instant::now()) })
+        let losses = Arc::clone(&self.losses);
+        Ok(Pooled { carrier, answered: Some(Answered::now(&losses)), losses })
     }
 
     fn is_valid(&self, pooled: &mut Pooled<K>) -> Result<(), Self::Error> {
-        if pooled.answered.is_some_and(|answered| answered.elapsed() < FRESH) {
+        if pooled.answered.as_ref().is_some_and(|answered| answered.is_fresh(&self.losses)) {
             return Ok(());
         }
         pooled.carrier.ping(Waiting::for_ping(self.limit)).map_err(diesel::r2d2::Error::QueryError)

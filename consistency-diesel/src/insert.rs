@@ -21,7 +21,7 @@ use crate::statement::{Bind, Statement};
 const ROWS_MAX: usize = 1000;
 const BYTES_MAX: usize = 4 << 20;
 /// Up to so many rows of one transaction are inserted in the order they were enqueued in, each run of alike ones by a statement;
-/// of more, alike ones are brought together.
+/// of more, alike ones are brought together. MySQL's statements take different ones, so there the order stays.
 const IN_ORDER_MAX: usize = 20;
 /// How many rows a statement of MySQL's has, largest first: it names each value of each row, and stays prepared only if there
 /// are few such texts.
@@ -49,7 +49,7 @@ pub(crate) async fn insert_buffered<C: TaskConnection>(
     lessor: Lessor<'_>,
 ) -> QueryResult<Vec<ClaimedTask>> {
     let mut in_batches: Vec<&NewTask> = rows.iter().collect();
-    if rows.len() > IN_ORDER_MAX {
+    if rows.len() > IN_ORDER_MAX && C::DIALECT.kind != Kind::Mysql {
         in_batches.sort_by(|one, other| one.shared().cmp(&other.shared()));
     }
     let mut ids = HashMap::new();
@@ -73,8 +73,8 @@ pub(crate) async fn insert_buffered<C: TaskConnection>(
 /// PostgreSQL refuses a row of a transaction that is not open any more, by its state (`insert_shared.sql`).
 fn told_apart(error: Error, lessor: Lessor<'_>) -> Error {
     match &error {
-        Error::DatabaseError(DatabaseErrorKind::NotNullViolation, information)
-            if lessor.guarded && information.column_name() == Some("state") =>
+        Error::DatabaseError(DatabaseErrorKind::CheckViolation, information)
+            if lessor.guarded && information.constraint_name() == Some("consistency_task_state_check") =>
         {
             TransactionError::Lost.into()
         }

@@ -41,21 +41,26 @@ pub(crate) fn number_array(numbers: impl Iterator<Item = i64>) -> String {
     format!("{{{}}}", numbers.join(","))
 }
 
-/// Leases, by the names the statements of a database have for them.
-pub(crate) fn lease_list(kind: Kind, leases: &[LeaseId]) -> QueryResult<Vec<(&'static str, Bind)>> {
+/// Leases, each with what its attempt adds to the count, by the names the statements of a database have for them.
+pub(crate) fn charged_leases(kind: Kind, leases: &[(LeaseId, i64)]) -> QueryResult<Vec<(&'static str, Bind)>> {
     Ok(match kind {
         Kind::Postgres => vec![
-            ("id_array", number_array(leases.iter().map(|lease| lease.id)).into()),
-            ("version_array", number_array(leases.iter().map(|lease| lease.version)).into()),
+            ("id_array", number_array(leases.iter().map(|(lease, _)| lease.id)).into()),
+            ("version_array", number_array(leases.iter().map(|(lease, _)| lease.version)).into()),
+            ("charge_array", number_array(leases.iter().map(|(_, charge)| *charge)).into()),
         ],
         Kind::Sqlite => {
-            let pairs: Vec<String> =
-                leases.iter().map(|LeaseId { id, version }| format!("\"{id}\":{version}")).collect();
-            vec![("versions_by_id", format!("{{{}}}", pairs.join(",")).into())]
+            let versions = leases.iter().map(|(LeaseId { id, version }, _)| format!("\"{id}\":{version}"));
+            let charged: Vec<i64> =
+                leases.iter().filter(|(_, charge)| *charge == 1).map(|(lease, _)| lease.id).collect();
+            vec![
+                ("versions_by_id", format!("{{{}}}", versions.collect::<Vec<_>>().join(",")).into()),
+                ("charged", json(&charged)?),
+            ]
         }
         Kind::Mysql => {
-            let pairs: Vec<_> = leases.iter().map(|lease| (lease.id, lease.version)).collect();
-            vec![("pairs", json(&pairs)?)]
+            let rows: Vec<_> = leases.iter().map(|(lease, charge)| (lease.id, lease.version, charge)).collect();
+            vec![("charged_leases", json(&rows)?)]
         }
     })
 }
@@ -73,15 +78,16 @@ mod tests {
 
     #[test]
     fn leases_are_written_as_each_database_reads_them() {
-        let leases = [LeaseId { id: 1, version: 65_537 }, LeaseId { id: i64::MAX, version: 0 }];
-        let written = |kind| lease_list(kind, &leases).unwrap();
-        let shown = |kind| written(kind).iter().map(|(name, value)| format!("{name} {value:?}")).collect::<Vec<_>>();
-        let postgres =
-            [r#"id_array Text(Some("{1,9223372036854775807}"))"#, r#"version_array Text(Some("{65537,0}"))"#]
-                .map(str::to_owned);
-        assert_eq!(shown(Kind::Postgres), postgres);
-        let sqlite = r#"{"1":65537,"9223372036854775807":0}"#.to_owned();
-        assert_eq!(shown(Kind::Sqlite), [format!("versions_by_id Text(Some({sqlite:?}))")]);
-        assert_eq!(shown(Kind::Mysql), [r#"pairs Text(Some("[[1,65537],[9223372036854775807,0]]"))"#]);
+        let leases = [(LeaseId { id: 1, version: 65_537 }, 1), (LeaseId { id: i64::MAX, version: 0 }, 0)];
+        let shown = |kind| {
+            let written = charged_leases(kind, &leases).unwrap();
+            written.iter().map(|(name, value)| format!("{name} {value:?}")).collect::<Vec<_>>().join("; ")
+        };
+        let text = |text: &str| format!("Text(Some({text:?}))");
+        let (ids, versions, charges) = (text("{1,9223372036854775807}"), text("{65537,0}"), text("{1,0}"));
+        assert_eq!(shown(Kind::Postgres), format!("id_array {ids}; version_array {versions}; charge_array {charges}"));
+        let versions = text(r#"{"1":65537,"9223372036854775807":0}"#);
+        assert_eq!(shown(Kind::Sqlite), format!("versions_by_id {versions}; charged {}", text("[1]")));
+        assert_eq!(shown(Kind::Mysql), format!("charged_leases {}", text("[[1,65537,1],[9223372036854775807,0,0]]")));
     }
 }

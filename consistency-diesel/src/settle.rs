@@ -8,8 +8,9 @@ use diesel::result::QueryResult;
 use serde::Serialize;
 
 use crate::connection::TaskConnection;
+use crate::dialect::Kind;
 use crate::insert::{Lessor, insert_keyed};
-use crate::lists::{json, lease_list};
+use crate::lists::{charged_leases, json};
 use crate::micros;
 use crate::operations::{close_transaction, open_transaction};
 use crate::statement::Statement;
@@ -64,41 +65,51 @@ async fn write_with_rows<C: TaskConnection>(conn: &mut C, settlement: &Settlemen
 
 async fn write_outcomes<C: TaskConnection>(conn: &mut C, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
     let (successes, others): (Vec<_>, Vec<_>) = settlements.iter().partition(|settlement| is_plain_success(settlement));
-    let mut statements = Vec::new();
-    for charge in [0, 1] {
-        let charged: Vec<_> = successes.iter().filter(|settlement| settlement.charge == charge).collect();
-        if !charged.is_empty() {
-            let leases: Vec<LeaseId> = charged.iter().map(|settlement| settlement.lease).collect();
-            let mut values = lease_list(C::DIALECT.kind, &leases)?;
-            values.push(("charge", charge.into()));
-            statements.push(Statement::new(C::DIALECT.sql.succeed, &values));
-        }
-    }
-    if !others.is_empty() {
-        let rows: Vec<_> = others.into_iter().map(settlement_row).collect();
-        statements.push(Statement::new(C::DIALECT.sql.settle, &[("rows", json(&rows)?)]));
-    }
-    let written = match statements.pop() {
-        None => 0,
-        Some(only) if statements.is_empty() => conn.run(only).await?,
-        Some(last) => {
-            statements.push(last);
-            open_transaction(conn).await?;
-            let written = run_each(conn, statements).await;
-            close_transaction(conn, written).await?
-        }
+    let written = if successes.is_empty() || others.is_empty() {
+        write_each(conn, &successes, &others).await?
+    } else {
+        open_transaction(conn).await?;
+        let written = write_each(conn, &successes, &others).await;
+        close_transaction(conn, written).await?
     };
-    if written == settlements.len() {
-        return Ok(vec![Settled::Written; settlements.len()]);
-    }
-    // Some are not ours any more, or were written by a call whose answer got lost.
-    let rows: Vec<_> = settlements.iter().map(settlement_row).collect();
-    let settled = conn.load_ids(Statement::new(C::DIALECT.sql.settled_before, &[("rows", json(&rows)?)])).await?;
-    let settled: HashSet<i64> = settled.into_iter().collect();
-    let answer = |settlement: &Settlement| {
-        if settled.contains(&settlement.lease.id) { Settled::Written } else { Settled::Lost }
+    let answer = |settlement: &Settlement| match &written {
+        None => Settled::Written,
+        Some(ids) if ids.contains(&settlement.lease.id) => Settled::Written,
+        Some(_) => Settled::Lost,
     };
     Ok(settlements.iter().map(answer).collect())
+}
+
+/// Writes them; `None` when all of them were, else the ids of those that are in the table.
+async fn write_each<C: TaskConnection>(
+    conn: &mut C,
+    successes: &[&Settlement],
+    others: &[&Settlement],
+) -> QueryResult<Option<HashSet<i64>>> {
+    let (mut count, mut ids) = (0, HashSet::new());
+    if !successes.is_empty() {
+        let leases: Vec<_> = successes.iter().map(|success| (success.lease, success.charge)).collect();
+        let values = charged_leases(C::DIALECT.kind, &leases)?;
+        count += conn.run(Statement::new(C::DIALECT.sql.succeed, &values)).await?;
+    }
+    if !others.is_empty() {
+        let rows: Vec<_> = others.iter().copied().map(settlement_row).collect();
+        let statement = Statement::new(C::DIALECT.sql.settle, &[("rows", json(&rows)?)]);
+        if C::DIALECT.kind == Kind::Mysql {
+            count += conn.run(statement).await?;
+        } else {
+            // A row that may be claimed again is not looked for afterwards.
+            ids.extend(conn.load_ids(statement).await?);
+            count += ids.len();
+        }
+    }
+    if count == successes.len() + others.len() {
+        return Ok(None);
+    }
+    // Some are not ours any more, or were written by a call whose answer got lost.
+    let rows: Vec<_> = successes.iter().chain(others).copied().map(settlement_row).collect();
+    ids.extend(conn.load_ids(Statement::new(C::DIALECT.sql.settled_before, &[("rows", json(&rows)?)])).await?);
+    Ok(Some(ids))
 }
 
 /// What nearly all outcomes are, and a far smaller statement says.
@@ -109,14 +120,6 @@ fn is_plain_success(settlement: &Settlement) -> bool {
         && due_in.is_none()
         && error.is_none()
         && matches!(charge, 0 | 1)
-}
-
-async fn run_each<C: TaskConnection>(conn: &mut C, statements: Vec<Statement>) -> QueryResult<usize> {
-    let mut written = 0;
-    for statement in statements {
-        written += conn.run(statement).await?;
-    }
-    Ok(written)
 }
 
 fn settlement_row(settlement: &Settlement) -> SettlementRow<'_> {

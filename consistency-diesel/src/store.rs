@@ -98,6 +98,18 @@ impl<R: Connections> DieselStore<R> {
         })
     }
 
+    /// Asks what changes nothing, and once more where a connection turns out to be gone: nobody has tested it for a while. What is
+    /// asked twice has no more time than what is asked once.
+    fn ask<T: Send + 'static, W>(&self, waiting: Waiting, work: impl Fn() -> W) -> Result<T, StoreError>
+    where
+        W: AsyncFnOnce(&mut R::Connection) -> QueryResult<T> + Send + 'static,
+    {
+        match self.run(waiting, work()) {
+            Err(error) if has_disconnected(&error) && waiting.left() > self.limit / 2 => self.run(waiting, work()),
+            answer => answer,
+        }
+    }
+
     /// The turn of a question from outside.
     fn turn(&self, waiting: Waiting) -> Result<MutexGuard<'_, ()>, StoreError> {
         let others = "others from outside take as long";
@@ -124,15 +136,11 @@ impl<R: Connections> Store for DieselStore<R> {
     }
 
     fn look(&self, queues: &[String]) -> Result<Outlook, StoreError> {
-        let look = || {
+        let waiting = self.waiting("a look for due tasks");
+        self.ask(waiting, || {
             let queues = queues.to_vec();
-            self.run(self.waiting("a look for due tasks"), async move |conn| operations::look(conn, &queues).await)
-        };
-        match look() {
-            // After a silence this is the first to find out that a connection is gone; a new one may do.
-            Err(error) if has_disconnected(&error) => look(),
-            looked => looked,
-        }
+            async move |conn: &mut R::Connection| operations::look(conn, &queues).await
+        })
     }
 
     fn claim(&self, request: &ClaimRequest<'_>) -> Result<Vec<ClaimedTask>, StoreError> {
@@ -184,15 +192,19 @@ impl<R: Connections> Store for DieselStore<R> {
     }
 
     fn unknown_names(&self, queues: &[String], names: &[String], limit: usize) -> Result<Vec<String>, StoreError> {
-        let (queues, names) = (queues.to_vec(), names.to_vec());
-        let waiting = self.waiting("a look for unknown names");
-        self.run(waiting, async move |conn| operations::unknown_names(conn, &queues, &names, limit).await)
+        self.ask(self.waiting("a look for unknown names"), || {
+            let (queues, names) = (queues.to_vec(), names.to_vec());
+            async move |conn: &mut R::Connection| operations::unknown_names(conn, &queues, &names, limit).await
+        })
     }
 
     fn status(&self, task_id: &str) -> Result<Option<TaskStatus>, StoreError> {
-        let (waiting, task_id) = (self.waiting("a question about a task"), task_id.to_owned());
+        let waiting = self.waiting("a question about a task");
         let _turn = self.turn(waiting)?;
-        self.run(waiting, async move |conn| operations::find_status(conn, &task_id).await)
+        self.ask(waiting, || {
+            let task_id = task_id.to_owned();
+            async move |conn: &mut R::Connection| operations::find_status(conn, &task_id).await
+        })
     }
 
     fn prune(&self, older_than: Duration, limit: usize) -> Result<usize, StoreError> {

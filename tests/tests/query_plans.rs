@@ -84,13 +84,16 @@ fn values(database: &Database) -> Values<'static> {
         })
         .collect();
     let versions: Vec<i64> = running.iter().map(|row| row.version).collect();
-    let leases: Vec<(i64, i64)> = running.iter().map(|row| (row.id, row.version)).collect();
-    let by_id: serde_json::Map<_, _> = leases.iter().map(|(id, version)| (id.to_string(), json!(version))).collect();
+    let leases: Vec<_> = running.iter().map(|row| (row.id, row.version, 0)).collect();
+    let by_id: serde_json::Map<_, _> = running.iter().map(|row| (row.id.to_string(), json!(row.version))).collect();
     let array = |numbers: &[i64]| Bound::Text(json!(numbers).to_string().replace('[', "{").replace(']', "}"));
     let task_ids: Vec<&str> = running.iter().map(|row| row.task_id.as_str()).collect();
     let text = |value: serde_json::Value| Bound::Text(value.to_string());
     Values::from([
         ("charge", Bound::Int(0)),
+        ("charge_array", array(&vec![0; LIMIT])),
+        ("charged", text(json!(&ids[..1]))),
+        ("charged_leases", text(json!(leases))),
         ("crash_budget", Bound::Int(5)),
         ("id", Bound::Int(running[0].id)),
         ("id_array", array(&ids)),
@@ -101,7 +104,6 @@ fn values(database: &Database) -> Values<'static> {
         ("node", Bound::Text("node".to_owned())),
         ("older_us", Bound::Int(3_600_000_000)),
         ("order_key", Bound::Text("key".to_owned())),
-        ("pairs", text(json!(leases))),
         ("priority", Bound::Int(5)),
         ("queue", Bound::Text("default".to_owned())),
         ("queues", text(json!(["default", "another"]))),

@@ -1,5 +1,6 @@
-    -- The proof that the caller's transaction is open: without it the state is NULL, which the column refuses.
-    CASE WHEN {guarded} = 0 OR current_setting('consistency.proof', true) = 'open' THEN {state} END,
+    -- The proof that the caller's transaction is open: without it the state is none, which its type refuses. (A column that refuses
+    -- NULL would have the server log the row.)
+    CASE WHEN {guarded} = 0 OR current_setting('consistency.proof', true) = 'open' THEN {state} ELSE -1 END,
     {execute_times},
     COALESCE(
         TIMESTAMPTZ 'epoch' + {due_at_us} * INTERVAL '1 microsecond',

@@ -8,3 +8,4 @@ SET state = CASE WHEN t.cancel_requested = 1 AND s.state IN (0, 3) THEN 6 ELSE s
 FROM json_to_recordset({rows}::json) AS s(
     id BIGINT, version BIGINT, state SMALLINT, due_us BIGINT, charge INTEGER, losses SMALLINT, error TEXT)
 WHERE t.id = s.id AND t.version = s.version AND t.state + 0 = 1
+RETURNING t.id

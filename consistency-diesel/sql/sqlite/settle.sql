@@ -11,3 +11,4 @@ FROM (
         value ->> 'charge' AS charge, value ->> 'losses' AS losses, value ->> 'error' AS error
     FROM json_each({rows})) AS s
 WHERE t.id = s.id AND t.version = s.version AND +t.state = 1
+RETURNING id
