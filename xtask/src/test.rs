@@ -1,6 +1,8 @@
 //! `cargo xtask test`: every test on every database this machine has, and a plain word about those it has not.
 
 use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::process::Command;
 
 use crate::Outcome;
 use crate::database::{ALL, Database, Found};
@@ -46,14 +48,21 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         }
         let require = require.iter().copied().filter(|database| pass == Pass::Everything || *database == DEFAULT);
         let require = require.collect::<Vec<_>>().join(",");
-        let mut command = cargo();
-        command.args(["test", "--no-default-features"]).args(packages_with(&has, pass)?);
-        command.args(for_cargo).env(REQUIRE, &require).env(REQUIRE_PROGRAMS, programs);
-        for (variable, url) in found.iter().filter_map(|(database, _)| database.variable()) {
-            command.env(variable, url);
-        }
+        let packages = packages_with(&has, pass)?;
+        let command = |more: &[&str]| {
+            let mut command = cargo();
+            command.args(["test", "--no-default-features"]).args(&packages).args(more);
+            command.env(REQUIRE, &require).env(REQUIRE_PROGRAMS, programs);
+            for (variable, url) in found.iter().filter_map(|(database, _)| database.variable()) {
+                command.env(variable, url);
+            }
+            command
+        };
         println!("cargo test with {}, {REQUIRE}={require}\n", pass.title());
-        passed &= command.status()?.success();
+        passed &= match for_cargo {
+            [] => run_all(command)?,
+            some => command(&some.iter().map(String::as_str).collect::<Vec<_>>()).status()?.success(),
+        };
         println!();
     }
 
@@ -117,6 +126,25 @@ fn print_table(found: &[(&Database, Found)]) {
 
 fn reasons((database, found): &(&Database, Found)) -> Vec<String> {
     found.missing.iter().map(|reason| format!("{}: {reason}", database.title)).collect()
+}
+
+/// The tests that compile one small program after the other, and so keep one core busy for minutes: the others run beside them.
+const COMPILING: &str = "macro_refusals";
+
+/// Builds all tests, then runs them, [`COMPILING`] beside the others.
+fn run_all(command: impl Fn(&[&str]) -> Command) -> std::io::Result<bool> {
+    if !command(&["--no-run"]).status()?.success() {
+        return Ok(false);
+    }
+    std::thread::scope(|scope| {
+        let mut compiling = command(&["--test", COMPILING]);
+        let compiling = scope.spawn(move || compiling.output());
+        let others = command(&["--", "--skip", COMPILING]).status()?;
+        let compiling = compiling.join().map_err(|_| std::io::Error::other("the thread panicked"))??;
+        std::io::stdout().write_all(&compiling.stdout)?;
+        std::io::stderr().write_all(&compiling.stderr)?;
+        Ok(others.success() && compiling.status.success())
+    })
 }
 
 /// One build of the workspace, and the run of its tests.
