@@ -21,7 +21,7 @@ const KEY_MAX: usize = 500;
 const TITLE_MAX: usize = 1000;
 
 /// One row of `consistency_task` as it will be inserted. `Debug` leaves the arguments out: some may be sensitive.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq)]
 pub struct NewTask {
     /// Unique handle: the caller's key, or a UUID in the order of time.
     pub task_id: String,
