@@ -11,8 +11,8 @@ use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 use crate::connection::TaskConnection;
 use crate::dialect::{Dialect, Kind, MYSQL_INSERTED, MYSQL_LOCK_ORDER_KEY, POSTGRES_LOCK_ORDER_KEY};
 use crate::error::TransactionError;
+use crate::insert_columns::{Columns, version};
 use crate::lists::{json, number_array, text_array};
-use crate::micros;
 use crate::rows::existing;
 use crate::statement::{Bind, Statement};
 
@@ -70,7 +70,7 @@ pub(crate) async fn insert_buffered<C: TaskConnection>(
         .collect()
 }
 
-/// PostgreSQL refuses a row of a transaction that is not open any more, by its state (`insert_shared.sql`).
+/// PostgreSQL refuses a row of a transaction that is not open any more, by its state (`insert_state.sql`).
 fn told_apart(error: Error, lessor: Lessor<'_>) -> Error {
     match &error {
         Error::DatabaseError(DatabaseErrorKind::CheckViolation, information)
@@ -143,7 +143,7 @@ async fn lock_order_key<C: TaskConnection>(conn: &mut C, order_key: &str) -> Que
 
 /// Inserts one row, or nothing where its key is taken; MySQL refuses then. Whether it did.
 async fn insert_unless_there<C: TaskConnection>(conn: &mut C, row: &NewTask, lessor: Lessor<'_>) -> QueryResult<bool> {
-    let statement = one_row(C::DIALECT, row, lessor);
+    let statement = each_row(C::DIALECT, &[row], lessor);
     let statement = match C::DIALECT.kind {
         Kind::Mysql => statement,
         Kind::Postgres | Kind::Sqlite => statement.and("ON CONFLICT (task_id) DO NOTHING", &[]),
@@ -159,10 +159,7 @@ async fn insert_batch<C: TaskConnection>(
     wants_ids: bool,
 ) -> QueryResult<Vec<(String, i64)>> {
     let statement = match (rows, C::DIALECT.kind) {
-        ([row], _) => one_row(C::DIALECT, row, lessor),
-        (rows, Kind::Mysql) => rows[1..].iter().fold(one_row(C::DIALECT, rows[0], lessor), |statement, row| {
-            values(statement.and(", ", &[]), C::DIALECT, row, lessor)
-        }),
+        ([_], _) | (_, Kind::Mysql) => each_row(C::DIALECT, rows, lessor),
         (rows, Kind::Postgres | Kind::Sqlite) => many_rows(C::DIALECT, rows, lessor)?,
     };
     if !wants_ids {
@@ -178,29 +175,23 @@ async fn insert_batch<C: TaskConnection>(
     conn.load_inserted(Statement::new(MYSQL_INSERTED, &[("task_ids", json(&task_ids)?)])).await
 }
 
-fn one_row(dialect: Dialect, row: &NewTask, lessor: Lessor<'_>) -> Statement {
-    values(Statement::new(dialect.sql.insert, &[]).and("VALUES ", &[]), dialect, row, lessor)
-}
-
-/// Adds one row's values to a statement.
-fn values(statement: Statement, dialect: Dialect, row: &NewTask, lessor: Lessor<'_>) -> Statement {
-    let own = [
-        ("task_id", row.task_id.as_str().into()),
-        ("task_parameter", Bind::from(row.task_parameter.as_str()).hidden()),
-        ("biz_id", row.biz_id.clone().into()),
-        ("meta", row.meta.clone().into()),
-        ("version", version(row).into()),
-    ];
-    let shared = shared_values(row, lessor);
-    let statement = statement.and("({task_id}, {task_parameter}, {biz_id}, {meta}, {version},\n", &own);
-    statement.and(dialect.sql.insert_shared, &shared).and(")\n", &[])
+/// A statement that lists the values of each row.
+fn each_row(dialect: Dialect, rows: &[&NewTask], lessor: Lessor<'_>) -> Statement {
+    let columns = Columns::of(rows, lessor);
+    let mut statement = columns.insert_into().and("VALUES ", &[]);
+    for (at, row) in rows.iter().enumerate() {
+        if at > 0 {
+            statement = statement.and(", ", &[]);
+        }
+        statement = columns.add_values(statement, dialect.sql, row, lessor);
+    }
+    statement
 }
 
 /// Rows with the same [`NewTask::shared`] in one statement: it is bound once.
 fn many_rows(dialect: Dialect, rows: &[&NewTask], lessor: Lessor<'_>) -> QueryResult<Statement> {
-    let statement = Statement::new(dialect.sql.insert, &[])
-        .and("SELECT r.task_id, r.task_parameter, r.biz_id, r.meta, COALESCE(r.version, 0),\n", &[])
-        .and(dialect.sql.insert_shared, &shared_values(rows[0], lessor));
+    let columns = Columns::of(rows, lessor);
+    let statement = columns.add_selected(columns.insert_into(), dialect.sql, rows[0], lessor);
     if dialect.kind == Kind::Postgres {
         let texts = |of: fn(&NewTask) -> Option<&str>| {
             // A column nobody has a value for is no array.
@@ -220,34 +211,4 @@ fn many_rows(dialect: Dialect, rows: &[&NewTask], lessor: Lessor<'_>) -> QueryRe
     let columns = rows.iter().map(|row| (&row.task_id, &row.task_parameter, &row.biz_id, &row.meta, version(row)));
     let rows: Vec<_> = columns.collect();
     Ok(statement.and(dialect.sql.insert_rows, &[("rows", json(&rows)?.hidden())]))
-}
-
-fn version(row: &NewTask) -> i64 {
-    if row.leased { row.first_version } else { 0 }
-}
-
-/// The values that rows of one statement share.
-fn shared_values<'a>(row: &NewTask, lessor: Lessor<'_>) -> [(&'a str, Bind); 20] {
-    [
-        ("guarded", i64::from(lessor.guarded).into()),
-        ("state", i64::from(row.leased).into()),
-        ("execute_times", i64::from(row.leased && row.max_execute_times.is_some()).into()),
-        ("due_at_us", row.due_at_us.into()),
-        ("delay_us", row.delay_us.into()),
-        ("parameter_types", row.parameter_types.as_str().into()),
-        ("method_name", row.method_name.as_str().into()),
-        ("method_sign_name", row.method_sign_name.as_str().into()),
-        ("execute_interval_second", row.execute_interval_second.into()),
-        ("delay_time", row.delay_time.into()),
-        ("execute_mode", i64::from(row.execute_mode).into()),
-        ("thread_way", i64::from(row.thread_way).into()),
-        ("queue", row.queue.as_str().into()),
-        ("priority", i64::from(row.priority).into()),
-        ("max_execute_times", row.max_execute_times.into()),
-        ("lease_owner", row.leased.then(|| lessor.node.to_owned()).into()),
-        ("lease_us", row.leased.then(|| micros(lessor.lease)).into()),
-        ("order_key", row.order_key.clone().into()),
-        ("order_policy", i64::from(row.order_policy).into()),
-        ("biz_type", row.biz_type.clone().into()),
-    ]
 }

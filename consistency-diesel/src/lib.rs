@@ -39,6 +39,7 @@ pub mod error;
 #[cfg(any(feature = "sqlite", feature = "postgres", feature = "mysql"))]
 mod given_pool;
 mod insert;
+mod insert_columns;
 mod lists;
 pub mod migrations;
 #[cfg(not(feature = "async-postgres"))]

@@ -203,7 +203,7 @@ pub(crate) fn status(row: StatusRow) -> TaskStatus {
     }
 }
 
-/// The state of a code; a CHECK constraint keeps others out of the table.
+/// The state of a code; the table takes no others.
 fn known_state(code: i64) -> State {
     State::from_code(code).unwrap_or(State::Blocked)
 }

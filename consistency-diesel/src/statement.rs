@@ -6,6 +6,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use consistency_core::store::LeaseId;
 use diesel::RunQueryDsl;
 use diesel::backend::Backend;
 use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
@@ -20,6 +21,10 @@ pub(crate) enum Bind {
     Text(Option<String>),
     /// A text with arguments of tasks in it.
     Hidden(Hidden),
+    /// Keys of rows, each bound by itself. The text of the statement changes with their number.
+    Ids(Vec<i64>),
+    /// The same of keys and versions, each pair in brackets.
+    Leases(Vec<LeaseId>),
 }
 
 /// A text of which `Debug` tells only the size, so that a connection's instrumentation does not log what may be sensitive.
@@ -132,6 +137,7 @@ impl Statement {
 impl<ST, DB> QueryFragment<DB> for Statement<ST>
 where
     DB: Backend + HasSqlType<BigInt> + HasSqlType<Text>,
+    i64: ToSql<BigInt, DB>,
     Option<i64>: ToSql<Nullable<BigInt>, DB>,
     Option<String>: ToSql<Nullable<Text>, DB>,
     String: ToSql<Nullable<Text>, DB>,
@@ -146,6 +152,21 @@ where
                 Piece::Bind(Bind::Int(value)) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
                 Piece::Bind(Bind::Text(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
                 Piece::Bind(Bind::Hidden(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
+                Piece::Bind(Bind::Ids(ids)) => {
+                    for (at, id) in ids.iter().enumerate() {
+                        out.push_sql(if at == 0 { "" } else { ", " });
+                        out.push_bind_param::<BigInt, _>(id)?;
+                    }
+                }
+                Piece::Bind(Bind::Leases(leases)) => {
+                    for (at, LeaseId { id, version }) in leases.iter().enumerate() {
+                        out.push_sql(if at == 0 { "(" } else { ", (" });
+                        out.push_bind_param::<BigInt, _>(id)?;
+                        out.push_sql(", ");
+                        out.push_bind_param::<BigInt, _>(version)?;
+                        out.push_sql(")");
+                    }
+                }
             }
         }
         Ok(())

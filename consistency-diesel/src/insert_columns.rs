@@ -1,0 +1,179 @@
+//! Which columns an INSERT names: those its rows have values for. A plain call then binds a dozen values and not two dozen, and
+//! what a database does for each column of a row it does for fewer.
+
+use consistency_core::new_task::NewTask;
+
+use crate::dialect::Sql;
+use crate::insert::Lessor;
+use crate::micros;
+use crate::statement::{Bind, Statement};
+
+/// Columns that go together, besides `state`.
+struct Group {
+    /// Whether a row has values for them; otherwise the table's defaults are what it would have.
+    has_values: fn(&NewTask) -> bool,
+    /// Those whose values rows of one statement share.
+    shared: &'static str,
+    /// Adds these values.
+    add_shared: fn(Statement, &Sql, &NewTask, Lessor<'_>) -> Statement,
+    /// Those whose values differ from row to row.
+    own: &'static str,
+    /// The same in the list `r` of many rows.
+    listed: &'static str,
+    /// Adds these values.
+    add_own: fn(Statement, &NewTask) -> Statement,
+}
+
+/// What a group has none of.
+const NONE: Group = Group {
+    has_values: |_| true,
+    shared: "",
+    add_shared: |statement, _, _, _| statement,
+    own: "",
+    listed: "",
+    add_own: |statement, _| statement,
+};
+
+const GROUPS: [Group; 7] = [
+    Group {
+        shared: ", parameter_types, method_name, method_sign_name, execute_interval_second, execute_mode, thread_way, queue, priority",
+        add_shared: |statement, _, row, _| {
+            let text =
+                ", {parameter_types}, {method_name}, {method_sign_name}, {every}, {mode}, {way}, {queue}, {priority}";
+            statement.and(
+                text,
+                &[
+                    ("parameter_types", row.parameter_types.as_str().into()),
+                    ("method_name", row.method_name.as_str().into()),
+                    ("method_sign_name", row.method_sign_name.as_str().into()),
+                    ("every", row.execute_interval_second.into()),
+                    ("mode", i64::from(row.execute_mode).into()),
+                    ("way", i64::from(row.thread_way).into()),
+                    ("queue", row.queue.as_str().into()),
+                    ("priority", i64::from(row.priority).into()),
+                ],
+            )
+        },
+        own: ", task_id, task_parameter",
+        listed: ", r.task_id, r.task_parameter",
+        add_own: |statement, row| {
+            let arguments = Bind::from(row.task_parameter.as_str()).hidden();
+            statement
+                .and(", {task_id}, {arguments}", &[("task_id", row.task_id.as_str().into()), ("arguments", arguments)])
+        },
+        ..NONE
+    },
+    Group {
+        has_values: |row| row.leased,
+        shared: ", execute_times, lease_owner, lease_until",
+        add_shared: |statement, sql, row, lessor| {
+            let values = [
+                ("execute_times", i64::from(row.leased && row.max_execute_times.is_some()).into()),
+                ("lease_owner", row.leased.then(|| lessor.node.to_owned()).into()),
+                ("lease_us", row.leased.then(|| micros(lessor.lease)).into()),
+            ];
+            statement.and(", ", &[]).and(sql.insert_lease, &values)
+        },
+        own: ", version",
+        listed: ", r.version",
+        add_own: |statement, row| statement.and(", {version}", &[("version", version(row).into())]),
+    },
+    Group {
+        has_values: |row| row.delay_us != 0 || row.delay_time != 0 || row.due_at_us.is_some(),
+        shared: ", delay_time, next_execute_time",
+        add_shared: |statement, sql, row, _| {
+            let values = [
+                ("delay_time", row.delay_time.into()),
+                ("delay_us", row.delay_us.into()),
+                ("due_at_us", row.due_at_us.into()),
+            ];
+            statement.and(", ", &[]).and(sql.insert_due, &values)
+        },
+        ..NONE
+    },
+    Group {
+        has_values: |row| row.max_execute_times.is_some(),
+        shared: ", max_execute_times",
+        add_shared: |statement, _, row, _| statement.and(", {most}", &[("most", row.max_execute_times.into())]),
+        ..NONE
+    },
+    Group {
+        has_values: |row| row.order_key.is_some() || row.order_policy != 0,
+        shared: ", order_key, order_policy",
+        add_shared: |statement, _, row, _| {
+            let values = [("key", row.order_key.clone().into()), ("policy", i64::from(row.order_policy).into())];
+            statement.and(", {key}, {policy}", &values)
+        },
+        ..NONE
+    },
+    Group {
+        has_values: |row| row.biz_type.is_some() || row.biz_id.is_some(),
+        shared: ", biz_type",
+        add_shared: |statement, _, row, _| statement.and(", {biz_type}", &[("biz_type", row.biz_type.clone().into())]),
+        own: ", biz_id",
+        listed: ", r.biz_id",
+        add_own: |statement, row| statement.and(", {biz_id}", &[("biz_id", row.biz_id.clone().into())]),
+    },
+    Group {
+        has_values: |row| row.meta.is_some(),
+        own: ", meta",
+        listed: ", r.meta",
+        add_own: |statement, row| statement.and(", {meta}", &[("meta", row.meta.clone().into())]),
+        ..NONE
+    },
+];
+
+/// The first version of a row that is inserted leased.
+pub(crate) fn version(row: &NewTask) -> i64 {
+    if row.leased { row.first_version } else { 0 }
+}
+
+/// The columns that any row of a statement has values for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Columns {
+    groups: [bool; GROUPS.len()],
+    /// Whether PostgreSQL shall insert only while the proof that the transaction is open holds.
+    is_guarded: bool,
+}
+
+impl Columns {
+    pub(crate) fn of(rows: &[&NewTask], lessor: Lessor<'_>) -> Self {
+        let has_values = |group: &Group| rows.iter().any(|row| (group.has_values)(row));
+        Columns { groups: std::array::from_fn(|at| has_values(&GROUPS[at])), is_guarded: lessor.guarded }
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &'static Group> {
+        GROUPS.iter().zip(self.groups).filter(|(_, named)| *named).map(|(group, _)| group)
+    }
+
+    /// The head of the statement, up to what is inserted.
+    pub(crate) fn insert_into(&self) -> Statement {
+        let head = Statement::new("INSERT INTO consistency_task (state", &[]);
+        self.groups().fold(head, |head, group| head.and(group.shared, &[]).and(group.own, &[])).and(") ", &[])
+    }
+
+    /// Adds one row's values, all of them bound.
+    pub(crate) fn add_values(&self, statement: Statement, sql: &Sql, row: &NewTask, lessor: Lessor<'_>) -> Statement {
+        let opened = self.add_state(statement.and("(", &[]), sql, row);
+        let added = |statement, group: &Group| (group.add_own)((group.add_shared)(statement, sql, row, lessor), row);
+        self.groups().fold(opened, added).and(") ", &[])
+    }
+
+    /// Adds what the list `r` of many rows is selected as: what they share is that of the first.
+    pub(crate) fn add_selected(
+        &self,
+        statement: Statement,
+        sql: &Sql,
+        first: &NewTask,
+        lessor: Lessor<'_>,
+    ) -> Statement {
+        let opened = self.add_state(statement.and("SELECT ", &[]), sql, first);
+        let added = |statement, group: &Group| (group.add_shared)(statement, sql, first, lessor).and(group.listed, &[]);
+        self.groups().fold(opened, added).and("\n", &[])
+    }
+
+    fn add_state(&self, statement: Statement, sql: &Sql, row: &NewTask) -> Statement {
+        let text = if self.is_guarded { sql.insert_state } else { "{state}" };
+        statement.and(text, &[("state", i64::from(row.leased).into())])
+    }
+}
