@@ -6,8 +6,8 @@ use consistency_core::store::{ClaimRequest, ClaimedTask, Share};
 use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 
 use crate::connection::TaskConnection;
-use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_CLAIMABLE_SERIAL, MYSQL_DOUBLED};
-use crate::lists::json;
+use crate::dialect::{Kind, MYSQL_CLAIMABLE, MYSQL_CLAIMABLE_SERIAL, MYSQL_DOUBLED, SQLITE_CLAIMABLE};
+use crate::lists::{MYSQL_LONGEST, json, padded};
 use crate::operations::{close_transaction, open_transaction};
 use crate::rows::{ClaimRow, claimed};
 use crate::statement::{Bind, Statement};
@@ -38,8 +38,11 @@ pub(crate) async fn claim<C: TaskConnection>(
         }
     };
     let mut tasks: Vec<_> = rows.into_iter().map(|row| claimed(row, request.queue)).collect();
-    // What is returned does not keep the order it was taken in.
-    tasks.sort_by_key(|(due, task)| (*due, task.lease.id));
+    if C::DIALECT.kind != Kind::Sqlite {
+        // What an UPDATE returns does not keep the order it was taken in, and MySQL reads the scheduling thread's rows of one
+        // time from the back.
+        tasks.sort_by_key(|(due, task)| (*due, task.lease.id));
+    }
     Ok(tasks.into_iter().map(|(_, task)| task).collect())
 }
 
@@ -48,12 +51,31 @@ async fn claim_once<C: TaskConnection>(
     share: Share,
     values: &[(&str, Bind); 7],
 ) -> QueryResult<Vec<ClaimRow>> {
-    if C::DIALECT.kind != Kind::Mysql {
-        return conn.load_claimed(Statement::new(C::DIALECT.sql.claim, values)).await;
+    match C::DIALECT.kind {
+        Kind::Postgres => conn.load_claimed(Statement::new(C::DIALECT.sql.claim, values)).await,
+        Kind::Sqlite => {
+            open_transaction(conn).await?;
+            let claimed = claim_on_sqlite(conn, values).await;
+            close_transaction(conn, claimed).await
+        }
+        Kind::Mysql => {
+            open_transaction(conn).await?;
+            let claimed = claim_on_mysql(conn, share, values).await;
+            close_transaction(conn, claimed).await
+        }
     }
-    open_transaction(conn).await?;
-    let claimed = claim_on_mysql(conn, share, values).await;
-    close_transaction(conn, claimed).await
+}
+
+/// SQLite puts the rows that an UPDATE returns into a table of its own first; two statements are cheaper. The transaction
+/// holds the one lock for writers from its begin.
+async fn claim_on_sqlite<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind); 7]) -> QueryResult<Vec<ClaimRow>> {
+    let rows = conn.load_claimed(Statement::new(SQLITE_CLAIMABLE, values)).await?;
+    if !rows.is_empty() {
+        let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
+        let [node, lease, ..] = values.clone();
+        conn.run(Statement::new(C::DIALECT.sql.claim, &[("ids", json(&ids)?), node, lease])).await?;
+    }
+    Ok(rows)
 }
 
 /// Whether a claim was refused, and nothing claimed, because two rows of an ordering key would have run: a person has put an
@@ -82,14 +104,16 @@ async fn claim_on_mysql<C: TaskConnection>(
     let rows = conn.load_claimed(Statement::new(claimable, values)).await?;
     if !rows.is_empty() {
         let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
-        let [node, lease, ..] = values.clone();
-        let ids = json(&ids)?;
-        conn.run(Statement::new(C::DIALECT.sql.claim, &[("ids", ids.clone()), node, lease])).await?;
+        for ids in ids.chunks(MYSQL_LONGEST) {
+            let [node, lease, ..] = values.clone();
+            let ids = Bind::Ids(padded(ids.iter().copied()));
+            conn.run(Statement::new(C::DIALECT.sql.claim, &[("id_list", ids), node, lease])).await?;
+        }
         // A unique index, as on the other databases, would have claims of different keys wait for one another's gaps. So the
         // claim looks for others after it has written: an update, which waits for what others are about to commit, and whose
         // deadlock is told at once. (In a cached SELECT it comes while rows are fetched, after which the client hangs.)
         let is_ordered = rows.iter().any(|row| row.8.is_some());
-        if is_ordered && conn.run(Statement::new(MYSQL_DOUBLED, &[("ids", ids)])).await? > 0 {
+        if is_ordered && conn.run(Statement::new(MYSQL_DOUBLED, &[("ids", json(&ids)?)])).await? > 0 {
             return Err(Error::RollbackTransaction);
         }
     }

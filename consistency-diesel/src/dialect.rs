@@ -32,8 +32,9 @@ impl Kind {
 /// The texts every database has. What one of them alone needs stands beside its steps.
 #[derive(Debug)]
 pub(crate) struct Sql {
-    pub(crate) insert: &'static str,
-    pub(crate) insert_shared: &'static str,
+    pub(crate) insert_state: &'static str,
+    pub(crate) insert_lease: &'static str,
+    pub(crate) insert_due: &'static str,
     /// Empty on MySQL, which lists the values of each row.
     pub(crate) insert_rows: &'static str,
     pub(crate) existing: &'static str,
@@ -60,8 +61,9 @@ macro_rules! dialect {
         pub(crate) const $name: Dialect = Dialect {
             kind: Kind::$kind,
             sql: &Sql {
-                insert: include_str!(concat!("../sql/", $folder, "/insert.sql")),
-                insert_shared: include_str!(concat!("../sql/", $folder, "/insert_shared.sql")),
+                insert_state: include_str!(concat!("../sql/", $folder, "/insert_state.sql")),
+                insert_lease: include_str!(concat!("../sql/", $folder, "/insert_lease.sql")),
+                insert_due: include_str!(concat!("../sql/", $folder, "/insert_due.sql")),
                 insert_rows: $insert_rows,
                 existing: include_str!(concat!("../sql/", $folder, "/existing.sql")),
                 look: include_str!(concat!("../sql/", $folder, "/look.sql")),
@@ -91,6 +93,7 @@ dialect!(MYSQL, Mysql, "mysql", "mysql", "async-mysql", "");
 pub(crate) const POSTGRES_LOCK_ORDER_KEY: &str = include_str!("../sql/postgres/lock_order_key.sql");
 pub(crate) const MYSQL_LOCK_ORDER_KEY: &str = include_str!("../sql/mysql/lock_order_key.sql");
 pub(crate) const MYSQL_INSERTED: &str = include_str!("../sql/mysql/inserted.sql");
+pub(crate) const SQLITE_CLAIMABLE: &str = include_str!("../sql/sqlite/claimable.sql");
 pub(crate) const MYSQL_CLAIMABLE: &str = include_str!("../sql/mysql/claimable.sql");
 pub(crate) const MYSQL_CLAIMABLE_SERIAL: &str = include_str!("../sql/mysql/claimable_serial.sql");
 pub(crate) const MYSQL_DOUBLED: &str = include_str!("../sql/mysql/doubled.sql");

@@ -1,4 +1,4 @@
-//! Many values as one bound value, in the notation that each database takes apart fastest.
+//! Many values for one statement, in the notation that each database takes apart fastest: one bound value, or on MySQL a list.
 
 use consistency_core::store::LeaseId;
 use diesel::result::{Error, QueryResult};
@@ -58,11 +58,38 @@ pub(crate) fn charged_leases(kind: Kind, leases: &[(LeaseId, i64)]) -> QueryResu
                 ("charged", json(&charged)?),
             ]
         }
+        // All of one charge: see `batches`.
         Kind::Mysql => {
-            let rows: Vec<_> = leases.iter().map(|(lease, charge)| (lease.id, lease.version, charge)).collect();
-            vec![("charged_leases", json(&rows)?)]
+            let charge = leases.first().map_or(0, |(_, charge)| *charge);
+            let leases = padded(leases.iter().map(|(lease, _)| *lease));
+            let ids = leases.iter().map(|lease| lease.id).collect();
+            vec![("charge", charge.into()), ("id_list", Bind::Ids(ids)), ("lease_list", Bind::Leases(leases))]
         }
     })
+}
+
+/// How many values a list of MySQL's has, which names each: few such texts can stay prepared.
+const MYSQL_LENGTHS: [usize; 3] = [1, 10, 100];
+/// The longest of them.
+pub(crate) const MYSQL_LONGEST: usize = MYSQL_LENGTHS[MYSQL_LENGTHS.len() - 1];
+
+/// The values, up to [`MYSQL_LONGEST`], and the last of them again until the list has one of the lengths.
+pub(crate) fn padded<T: Clone>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<T> = values.collect();
+    let length = MYSQL_LENGTHS.into_iter().find(|length| *length >= values.len()).unwrap_or(values.len());
+    if let Some(last) = values.last().cloned() {
+        values.resize(length, last);
+    }
+    values
+}
+
+/// The leases that one statement takes: all of them, but on MySQL up to [`MYSQL_LONGEST`] of one charge.
+pub(crate) fn batches(kind: Kind, leases: Vec<(LeaseId, i64)>) -> Vec<Vec<(LeaseId, i64)>> {
+    if kind != Kind::Mysql {
+        return if leases.is_empty() { Vec::new() } else { vec![leases] };
+    }
+    let (charged, free): (Vec<_>, Vec<_>) = leases.into_iter().partition(|(_, charge)| *charge != 0);
+    charged.chunks(MYSQL_LONGEST).chain(free.chunks(MYSQL_LONGEST)).map(<[_]>::to_vec).collect()
 }
 
 #[cfg(test)]
@@ -88,6 +115,30 @@ mod tests {
         assert_eq!(shown(Kind::Postgres), format!("id_array {ids}; version_array {versions}; charge_array {charges}"));
         let versions = text(r#"{"1":65537,"9223372036854775807":0}"#);
         assert_eq!(shown(Kind::Sqlite), format!("versions_by_id {versions}; charged {}", text("[1]")));
-        assert_eq!(shown(Kind::Mysql), format!("charged_leases {}", text("[[1,65537,1],[9223372036854775807,0,0]]")));
+    }
+
+    #[test]
+    fn a_list_of_mysqls_has_one_of_three_lengths_and_all_of_its_values() {
+        for (values, length) in [(1, 1), (2, 10), (10, 10), (11, 100), (100, 100)] {
+            let list = padded(0..values);
+            assert_eq!(list.len(), length);
+            assert!((0..values).all(|value| list.contains(&value)) && list.iter().all(|value| *value < values));
+        }
+        assert_eq!(padded(0..0), Vec::<i32>::new());
+    }
+
+    #[test]
+    fn mysqls_batches_have_one_charge_each_and_every_lease() {
+        let leases: Vec<_> = (0..350).map(|id| (LeaseId { id, version: id }, i64::from(id % 3 == 0))).collect();
+        let made = batches(Kind::Mysql, leases.clone());
+        assert!(
+            made.iter()
+                .all(|batch| batch.len() <= MYSQL_LONGEST && batch.iter().all(|(_, charge)| *charge == batch[0].1))
+        );
+        let mut all = made.concat();
+        all.sort_by_key(|(lease, _)| lease.id);
+        assert_eq!(all, leases);
+        assert_eq!(batches(Kind::Postgres, leases.clone()), [leases]);
+        assert!(batches(Kind::Sqlite, Vec::new()).is_empty());
     }
 }

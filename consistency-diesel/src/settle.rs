@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::insert::{Lessor, insert_keyed};
-use crate::lists::{charged_leases, json};
+use crate::lists::{batches, charged_leases, json};
 use crate::micros;
 use crate::operations::{close_transaction, open_transaction};
 use crate::statement::Statement;
@@ -65,11 +65,13 @@ async fn write_with_rows<C: TaskConnection>(conn: &mut C, settlement: &Settlemen
 
 async fn write_outcomes<C: TaskConnection>(conn: &mut C, settlements: &[Settlement]) -> QueryResult<Vec<Settled>> {
     let (successes, others): (Vec<_>, Vec<_>) = settlements.iter().partition(|settlement| is_plain_success(settlement));
-    let written = if successes.is_empty() || others.is_empty() {
-        write_each(conn, &successes, &others).await?
+    let leases = successes.iter().map(|success| (success.lease, success.charge)).collect();
+    let batches = batches(C::DIALECT.kind, leases);
+    let written = if batches.len() + usize::from(!others.is_empty()) < 2 {
+        write_each(conn, &batches, &successes, &others).await?
     } else {
         open_transaction(conn).await?;
-        let written = write_each(conn, &successes, &others).await;
+        let written = write_each(conn, &batches, &successes, &others).await;
         close_transaction(conn, written).await?
     };
     let answer = |settlement: &Settlement| match &written {
@@ -80,16 +82,16 @@ async fn write_outcomes<C: TaskConnection>(conn: &mut C, settlements: &[Settleme
     Ok(settlements.iter().map(answer).collect())
 }
 
-/// Writes them; `None` when all of them were, else the ids of those that are in the table.
+/// Writes them, the successes in these batches; `None` when all of them were, else the ids of those that are in the table.
 async fn write_each<C: TaskConnection>(
     conn: &mut C,
+    batches: &[Vec<(LeaseId, i64)>],
     successes: &[&Settlement],
     others: &[&Settlement],
 ) -> QueryResult<Option<HashSet<i64>>> {
     let (mut count, mut ids) = (0, HashSet::new());
-    if !successes.is_empty() {
-        let leases: Vec<_> = successes.iter().map(|success| (success.lease, success.charge)).collect();
-        let values = charged_leases(C::DIALECT.kind, &leases)?;
+    for leases in batches {
+        let values = charged_leases(C::DIALECT.kind, leases)?;
         count += conn.run(Statement::new(C::DIALECT.sql.succeed, &values)).await?;
     }
     if !others.is_empty() {

@@ -1,4 +1,4 @@
-SELECT t.id, t.task_id, t.method_name, t.task_parameter, (t.version + 1) % 4611686018427387904, LEAST(t.execute_times, 2147483646) + 1, t.execute_interval_second,
+SELECT t.id, t.task_id, t.method_name, t.task_parameter, t.version % 4611686018427387903 + 1, LEAST(t.execute_times, 2147483646) + 1, t.execute_interval_second,
     t.max_execute_times, CASE WHEN t.order_key IS NOT NULL THEN t.order_policy END, t.meta, t.error_message IS NOT NULL, t.cancel_requested, t.lost_times,
     TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', t.next_execute_time)
 FROM consistency_task t FORCE INDEX (consistency_task_claim)

@@ -16,5 +16,6 @@ FROM (
     CROSS JOIN JSON_TABLE('[0,1,2,3,4,5,6,7,8,9]', '$[*]' COLUMNS (priority SMALLINT PATH '$')) AS p) AS heads
 WHERE due < 1000000000000000000
 UNION ALL
-SELECT '', -1, 0, GREATEST(0, TIMESTAMPDIFF(MICROSECOND, UTC_TIMESTAMP(6), lease_until))
-FROM (SELECT lease_until FROM consistency_task WHERE lease_until IS NOT NULL ORDER BY lease_until LIMIT 1) AS l
+SELECT '', -1, 0, GREATEST(0, watch_place - TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', UTC_TIMESTAMP(6)))
+FROM (SELECT watch_place FROM consistency_task FORCE INDEX (consistency_task_watch)
+      WHERE watch_place < 1000000000000000000 ORDER BY watch_place LIMIT 1) AS l

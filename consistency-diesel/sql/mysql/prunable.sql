@@ -1,5 +1,6 @@
-SELECT id FROM consistency_task FORCE INDEX (consistency_task_finished)
-WHERE finished_time < UTC_TIMESTAMP(6) - INTERVAL {older_us} MICROSECOND
-ORDER BY finished_time
+SELECT id FROM consistency_task FORCE INDEX (consistency_task_watch)
+WHERE watch_place >= 1000000000000000000
+  AND watch_place < 1000000000000000000 + TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', UTC_TIMESTAMP(6) - INTERVAL {older_us} MICROSECOND)
+ORDER BY watch_place
 LIMIT {limit}
 FOR UPDATE SKIP LOCKED

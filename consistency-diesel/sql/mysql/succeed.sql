@@ -1,6 +1,4 @@
-UPDATE JSON_TABLE({charged_leases}, '$[*]' COLUMNS (
-    id BIGINT PATH '$[0]', version BIGINT PATH '$[1]', charge BIGINT PATH '$[2]')) AS s
-STRAIGHT_JOIN consistency_task t FORCE INDEX (PRIMARY) ON t.id = s.id
-SET t.state = 2, t.error_message = NULL, t.execute_times = GREATEST(0, LEAST(t.execute_times, 2147483646) + s.charge), t.lost_times = 0,
-    t.lease_owner = NULL, t.lease_until = NULL, t.gmt_modified = UTC_TIMESTAMP(6)
-WHERE t.version = s.version AND t.state = 1
+UPDATE consistency_task FORCE INDEX (PRIMARY)
+SET state = 2, error_message = NULL, execute_times = GREATEST(0, LEAST(execute_times, 2147483646) + {charge}), lost_times = 0,
+    lease_owner = NULL, lease_until = NULL, gmt_modified = UTC_TIMESTAMP(6)
+WHERE id IN ({id_list}) AND (id, version) IN ({lease_list}) AND state = 1

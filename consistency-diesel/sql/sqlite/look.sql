@@ -7,5 +7,13 @@ FROM (
     FROM json_each({queues}) AS q, json_each('[0,1,2,3,4,5,6,7,8,9]') AS p, json_each('[0,1]') AS s)
 WHERE due IS NOT NULL
 UNION ALL
-SELECT '', -1, 0, MAX(0, CAST(ROUND((julianday(lease_until) - julianday('now')) * 86400000.0) AS INTEGER)) * 1000
-FROM (SELECT lease_until FROM consistency_task WHERE state = 1 AND lease_until > '' ORDER BY lease_until LIMIT 1)
+SELECT '', -1, 0, wait
+FROM (
+    SELECT MIN(wait) AS wait
+    FROM (
+        -- Set running by hand, without a lease.
+        SELECT 0 AS wait FROM (SELECT id FROM consistency_task WHERE state = 1 AND lease_until IS NULL LIMIT 1)
+        UNION ALL
+        SELECT COALESCE(MAX(0, CAST(ROUND((julianday(lease_until) - julianday('now')) * 86400000.0) AS INTEGER)), 0) * 1000
+        FROM (SELECT lease_until FROM consistency_task WHERE state = 1 AND lease_until >= '' ORDER BY lease_until LIMIT 1)))
+WHERE wait IS NOT NULL

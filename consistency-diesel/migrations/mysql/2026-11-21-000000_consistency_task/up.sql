@@ -37,34 +37,31 @@ CREATE TABLE IF NOT EXISTS consistency_task (
         WHEN execute_mode = 2 AND thread_way = 2
             THEN 2000000000000000000 - TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', next_execute_time)
         ELSE TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', next_execute_time) END) STORED,
-    -- When the row was finished; NULL while it is not.
-    finished_time           DATETIME(6) AS (CASE WHEN state IN (2, 6, 7) THEN gmt_modified END) STORED,
+    -- What the rescue and the pruning look for, in microseconds since the year 1000: when the lease of a running row ends (at once
+    -- where it has none), and, behind all of those, when a row was finished. NULL for the others. One index for both, because in
+    -- each index every row has a place, be it NULL.
+    watch_place             BIGINT AS (CASE
+        WHEN state = 1 THEN COALESCE(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', lease_until), 0)
+        WHEN state IN (2, 6, 7)
+            THEN 1000000000000000000 + GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', gmt_modified), 0)) END) STORED,
     -- Which part the row has in its ordering key: it runs, or it waits and holds up the later ones; NULL where it has none.
     order_place             VARCHAR(106) AS (CASE
         WHEN state = 1 THEN CONCAT('runs ', order_key)
         WHEN state IN (0, 3, 5) OR state = 4 AND order_policy = 0 THEN CONCAT('waits ', order_key) END) STORED,
     CONSTRAINT consistency_task_task_id UNIQUE (task_id),
+    -- Checked are the values with which a row would be found by nobody; the statements take whatever else a column can hold.
     CONSTRAINT consistency_task_state CHECK (state BETWEEN 0 AND 7),
-    CONSTRAINT consistency_task_lease CHECK ((state = 1) = (lease_owner IS NOT NULL) AND (state = 1) = (lease_until IS NOT NULL)),
-    CONSTRAINT consistency_task_execute_mode CHECK (execute_mode IN (1, 2)),
-    CONSTRAINT consistency_task_thread_way CHECK (thread_way IN (1, 2)),
     CONSTRAINT consistency_task_priority CHECK (priority BETWEEN 0 AND 9),
-    CONSTRAINT consistency_task_counts CHECK (execute_times >= 0 AND lost_times >= 0 AND version BETWEEN 0 AND 4611686018427387903),
-    -- Only days that exist, whatever the session's sql_mode allows: one that does not would make the claim of all rows fail.
+    CONSTRAINT consistency_task_order_policy CHECK (order_policy BETWEEN 0 AND 2),
+    -- Only days that exist, whatever the session's sql_mode allows.
     CONSTRAINT consistency_task_times CHECK (
-        next_execute_time >= '1000-01-01' AND (DAY(next_execute_time) BETWEEN 1 AND DAY(LAST_DAY(next_execute_time))) IS TRUE
-        AND (lease_until IS NULL
-            OR lease_until >= '1000-01-01' AND (DAY(lease_until) BETWEEN 1 AND DAY(LAST_DAY(lease_until))) IS TRUE)),
-    CONSTRAINT consistency_task_cancel CHECK (cancel_requested IN (0, 1)),
-    CONSTRAINT consistency_task_order_policy CHECK (order_policy BETWEEN 0 AND 2 AND (order_policy = 0 OR order_key IS NOT NULL)),
+        next_execute_time >= '1000-01-01' AND (DAY(next_execute_time) BETWEEN 1 AND DAY(LAST_DAY(next_execute_time))) IS TRUE),
     -- The claim: oldest due first within a queue and priority, for workers from the front and for the scheduling thread from the back.
     INDEX consistency_task_claim (queue, priority, claim_place, id),
-    -- The rescue: rows by the end of their lease.
-    INDEX consistency_task_lease_until (lease_until),
+    -- The rescue: rows by the end of their lease. Pruning: finished rows, the longest finished first.
+    INDEX consistency_task_watch (watch_place),
     -- The running row of an ordering key, and the oldest waiting one.
     INDEX consistency_task_order (order_place, id),
-    -- Pruning: finished rows, the longest finished first.
-    INDEX consistency_task_finished (finished_time),
     -- For people: rows of a business object.
     INDEX consistency_task_biz (biz_type, biz_id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin;

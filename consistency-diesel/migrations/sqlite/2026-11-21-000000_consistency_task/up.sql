@@ -30,20 +30,15 @@ CREATE TABLE consistency_task (
     meta                    TEXT,
     order_policy            INTEGER NOT NULL DEFAULT 0,
     CONSTRAINT consistency_task_task_id UNIQUE (task_id),
+    -- Checked are the values with which a row would be found by nobody; the statements take whatever else a column can hold.
     CONSTRAINT consistency_task_state CHECK (state BETWEEN 0 AND 7),
-    CONSTRAINT consistency_task_lease CHECK ((state = 1) = (lease_owner IS NOT NULL) AND (state = 1) = (lease_until IS NOT NULL)),
-    CONSTRAINT consistency_task_execute_mode CHECK (execute_mode IN (1, 2)),
-    CONSTRAINT consistency_task_thread_way CHECK (thread_way IN (1, 2)),
     CONSTRAINT consistency_task_priority CHECK (priority BETWEEN 0 AND 9),
-    CONSTRAINT consistency_task_counts CHECK (execute_times >= 0 AND lost_times >= 0 AND version BETWEEN 0 AND 4611686018427387903),
-    -- Nothing but times of this form: one that is none would make the claim of all rows fail. Each column has its own check, for
-    -- SQLite makes those alone whose columns are written.
+    CONSTRAINT consistency_task_order_policy CHECK (order_policy BETWEEN 0 AND 2),
     CONSTRAINT consistency_task_next_execute_time CHECK (
         julianday(next_execute_time) IS NOT NULL AND next_execute_time GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*'),
+    -- By itself, for SQLite makes those checks alone whose columns are written.
     CONSTRAINT consistency_task_lease_until CHECK (
-        lease_until IS NULL OR julianday(lease_until) IS NOT NULL AND lease_until GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*'),
-    CONSTRAINT consistency_task_cancel CHECK (cancel_requested IN (0, 1)),
-    CONSTRAINT consistency_task_order_policy CHECK (order_policy BETWEEN 0 AND 2 AND (order_policy = 0 OR order_key IS NOT NULL))
+        lease_until IS NULL OR julianday(lease_until) IS NOT NULL AND lease_until GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9]*')
 ) STRICT;
 
 -- The claim: oldest due first within a queue, a priority, and what is for workers or for the scheduling thread. Rows that cannot be
@@ -51,15 +46,16 @@ CREATE TABLE consistency_task (
 CREATE INDEX consistency_task_claim
     ON consistency_task (queue, priority, (CASE WHEN execute_mode = 2 AND thread_way = 2 THEN 1 ELSE 0 END), next_execute_time, id)
     WHERE state IN (0, 3);
--- The rescue: rows by the end of their lease.
+-- The rescue: rows by the end of their lease, those without one first.
 CREATE INDEX consistency_task_lease_until ON consistency_task (lease_until) WHERE state = 1;
--- The oldest row of an ordering key that waits and holds up the later ones.
+-- The oldest row of an ordering key that waits and holds up the later ones. (For a list of more than two values SQLite fills a
+-- table of its own, for every row that is written.)
 CREATE INDEX consistency_task_order ON consistency_task (order_key, id)
-    WHERE order_key IS NOT NULL AND (state IN (0, 3, 5) OR state = 4 AND order_policy = 0);
+    WHERE order_key IS NOT NULL AND (state = 0 OR state = 3 OR state = 5 OR state = 4 AND order_policy = 0);
 -- Of one ordering key never two run, whoever claims: also where a person has put an old row back at the same moment.
 CREATE UNIQUE INDEX consistency_task_order_running ON consistency_task (order_key) WHERE order_key IS NOT NULL AND state = 1;
 -- Pruning: finished rows, the longest finished first.
-CREATE INDEX consistency_task_finished ON consistency_task (gmt_modified) WHERE state IN (2, 6, 7);
+CREATE INDEX consistency_task_finished ON consistency_task (gmt_modified) WHERE state = 2 OR state = 6 OR state = 7;
 -- For people: rows of a business object.
 CREATE INDEX consistency_task_biz ON consistency_task (biz_type, biz_id) WHERE biz_type IS NOT NULL;
 
