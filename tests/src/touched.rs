@@ -14,13 +14,15 @@ use crate::database::Database;
 /// The values of the statements, by the names they have there.
 pub type Values<'a> = BTreeMap<&'a str, Bound>;
 
-/// A value as the outbox binds it: a whole number of 64 bits, or a text.
+/// A value as the outbox binds it: a whole number of 64 bits, a text, or a list of numbers each by itself.
 #[derive(Debug, Clone)]
 pub enum Bound {
     /// A number.
     Int(i64),
     /// A text.
     Text(String),
+    /// Numbers or pairs of them, as they stand in a list.
+    List(String),
 }
 
 impl Bound {
@@ -28,6 +30,7 @@ impl Bound {
         match self {
             Bound::Int(number) => number.to_string(),
             Bound::Text(text) => format!("'{}'", text.replace('\'', "''")),
+            Bound::List(list) => list.clone(),
         }
     }
 }

@@ -60,7 +60,7 @@ fn somebody_waits(database: &Database) -> bool {
         // `INNODB_TRX` is cached for as long as it is asked often. No statement of the outbox takes so long unless it waits.
         Backend::Mysql => {
             "COUNT(*) FROM information_schema.PROCESSLIST \
-             WHERE DB = DATABASE() AND INFO LIKE 'UPDATE JSON_TABLE%' AND TIME_MS > 300"
+             WHERE DB = DATABASE() AND INFO LIKE 'UPDATE %consistency_task%' AND TIME_MS > 300"
         }
     };
     database.number(waiting) > 0

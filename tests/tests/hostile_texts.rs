@@ -15,7 +15,7 @@ use consistency_tests::scene::{Probe, store_all};
 use consistency_tests::seed::seed;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 /// What hostile texts are made of.
 const PIECES: [&str; 48] = [

@@ -139,33 +139,18 @@ for_each_database! {
         assert!(columns - generated <= WIDEST - FREE, "{columns} columns leave too few free");
     }
 
-    fn rows_that_make_no_sense_are_refused(database: &Database) {
+    // With anything else in its columns a row is found by somebody: see `hostile_rows.rs`.
+    fn rows_that_nobody_would_find_are_refused(database: &Database) {
         database.migrate();
         for (columns, values) in [
             (", state", ", 9"),
             (", state", ", -1"),
-            (", state", ", 1"),
-            (", state, lease_owner", ", 1, 'node'"),
             (", priority", ", 10"),
-            (", execute_mode", ", 0"),
-            (", thread_way", ", 3"),
-            (", execute_times", ", -1"),
-            (", version", ", -1"),
-            (", cancel_requested", ", 2"),
+            (", priority", ", -1"),
             (", order_policy, order_key", ", 3, 'key'"),
             (", order_policy, order_key", ", -1, 'key'"),
         ] {
             assert!(insert(database, columns, values).is_err(), "accepted{columns} ={values}");
-        }
-        // These do no harm, and to look for them costs PostgreSQL too much.
-        if BACKEND != Backend::Postgres {
-            for (columns, values) in [
-                (", lease_owner", ", 'node'"),
-                (", state, lease_owner", ", 2, 'node'"),
-                (", order_policy", ", 1"),
-            ] {
-                assert!(insert(database, columns, values).is_err(), "accepted{columns} ={values}");
-            }
         }
         insert(database, "", "").unwrap();
         assert!(insert(database, "", "").is_err(), "a second row with the same handle");

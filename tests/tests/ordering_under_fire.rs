@@ -28,7 +28,7 @@ use diesel::connection::SimpleConnection;
 use diesel::result::Error;
 use ordered_tasks::{in_a_future, in_a_thread};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 const WORKER: &str = env!("CARGO_BIN_EXE_ordered_worker");
 /// Long enough that a process that gets little of the machine does not lose its rows, short enough to wait for.

@@ -54,6 +54,10 @@ fn fill(database: &Database, sizes: &Sizes) {
     Bulk { handle: "better", rows: sizes.future / 2, priority: 0, seconds: 90 * day, ..due }.load(database);
     Bulk { handle: "finished", rows: sizes.finished, state: 2, seconds: -day, ..due }.load(database);
     Bulk { handle: "later", rows: sizes.future / 2, seconds: 90 * day, ..due }.load(database);
+    // Of keys, a few due rows in front of the others, and many that have finished.
+    Bulk { handle: "ordered", rows: 10, ordered: true, seconds: -day, ..due }.load(database);
+    Bulk { handle: "finished of keys", rows: sizes.finished, state: 2, ordered: true, seconds: -day, ..due }
+        .load(database);
     due.load(database);
     Bulk { handle: "backlog", rows: sizes.backlog, ..due }.load(database);
     // As many as the limit of each statement are its own; the others are those of other nodes, and orphans.
@@ -84,7 +88,7 @@ fn values(database: &Database) -> Values<'static> {
         })
         .collect();
     let versions: Vec<i64> = running.iter().map(|row| row.version).collect();
-    let leases: Vec<_> = running.iter().map(|row| (row.id, row.version, 0)).collect();
+    let list = |of: &dyn Fn(usize) -> String| Bound::List((0..LIMIT).map(of).collect::<Vec<_>>().join(", "));
     let by_id: serde_json::Map<_, _> = running.iter().map(|row| (row.id.to_string(), json!(row.version))).collect();
     let array = |numbers: &[i64]| Bound::Text(json!(numbers).to_string().replace('[', "{").replace(']', "}"));
     let task_ids: Vec<&str> = running.iter().map(|row| row.task_id.as_str()).collect();
@@ -93,11 +97,12 @@ fn values(database: &Database) -> Values<'static> {
         ("charge", Bound::Int(0)),
         ("charge_array", array(&vec![0; LIMIT])),
         ("charged", text(json!(&ids[..1]))),
-        ("charged_leases", text(json!(leases))),
         ("crash_budget", Bound::Int(5)),
         ("id", Bound::Int(running[0].id)),
         ("id_array", array(&ids)),
+        ("id_list", list(&|at| ids[at].to_string())),
         ("ids", text(json!(ids))),
+        ("lease_list", list(&|at| format!("({}, {})", ids[at], versions[at]))),
         ("lease_us", Bound::Int(10_000_000)),
         ("limit", Bound::Int(LIMIT as i64)),
         ("names", text(json!([KNOWN, "plans.another"]))),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use consistency_tests::database::Database;
 use consistency_tests::for_each_database;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 use crate::program::Stage;
 

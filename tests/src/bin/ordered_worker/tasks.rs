@@ -5,7 +5,7 @@ use consistency_core::error::TaskError;
 use consistency_diesel::consistency_task;
 use consistency_tests::chains::{Journal, Said};
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 /// Attempts after which a row that is not given up succeeds.
 const MOST_FAILURES: u32 = 3;

@@ -8,7 +8,7 @@ use consistency_diesel::error::TransactionError;
 use diesel::result::Error;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 
 use crate::ledger::{Ledger, Told};
 
@@ -113,7 +113,7 @@ impl Business {
     }
 }
 
-fn kind(draw: &mut impl Rng) -> Kind {
+fn kind(draw: &mut impl RngExt) -> Kind {
     match draw.random_range(0..100) {
         0..45 => Kind::Future,
         45..65 => Kind::Thread,

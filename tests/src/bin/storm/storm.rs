@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use consistency_tests::backend::Backend;
 use consistency_tests::database::Database;
 use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
 use crate::found::Found;
