@@ -1,8 +1,10 @@
 //! `cargo xtask test`: every test on every database this machine has, and a plain word about those it has not.
 
 use std::collections::BTreeSet;
+use std::error::Error;
 use std::io::Write as _;
-use std::process::Command;
+use std::process::{Command, Output};
+use std::thread::JoinHandle;
 
 use crate::Outcome;
 use crate::database::{ALL, Database, Found};
@@ -40,7 +42,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         true => answering().map(|(database, _)| database.feature).collect(),
         false => required.into_iter().collect(),
     };
-    let mut passed = true;
+    let (mut passed, mut compiling) = (true, Vec::new());
     for pass in Pass::ALL {
         let has = pass.features(&features);
         if has.is_empty() {
@@ -60,10 +62,17 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         };
         println!("cargo test with {}, {REQUIRE}={require}\n", pass.title());
         passed &= match for_cargo {
-            [] => run_all(command)?,
+            [] => {
+                let (well, still_compiling) = run_all(pass, command)?;
+                compiling.extend(still_compiling);
+                well
+            }
             some => command(&some.iter().map(String::as_str).collect::<Vec<_>>()).status()?.success(),
         };
         println!();
+    }
+    for compiling in compiling {
+        passed &= wait_for(compiling)?;
     }
 
     found.iter().flat_map(reasons).chain(programs::missing()).for_each(|reason| println!("skipped: {reason}"));
@@ -130,21 +139,54 @@ fn reasons((database, found): &(&Database, Found)) -> Vec<String> {
 
 /// The tests that compile one small program after the other, and so keep one core busy for minutes: the others run beside them.
 const COMPILING: &str = "macro_refusals";
+/// The package of the tests that every database has to pass.
+const TESTS: &str = "consistency-tests";
+/// Those of its files that run with the default features too, which are some of each kind. On SQLite all of them run anyway,
+/// with the features of the other pass.
+const WITH_DEFAULTS: [&str; 15] = [
+    "crash_matrix",
+    "enqueue",
+    "keys",
+    "lifecycle",
+    "lost_transactions",
+    "migrations",
+    "modes",
+    "ordering",
+    "registration",
+    "retries",
+    "savepoints",
+    "shutdown",
+    "store_contract",
+    "test_outbox",
+    "transactional_tasks",
+];
 
-/// Builds all tests, then runs them, [`COMPILING`] beside the others.
-fn run_all(command: impl Fn(&[&str]) -> Command) -> std::io::Result<bool> {
-    if !command(&["--no-run"]).status()?.success() {
-        return Ok(false);
+/// The tests that compile, as they run beside all others.
+type Compiling = JoinHandle<std::io::Result<Output>>;
+
+/// Builds the tests of a pass, then runs them. Those that compile may go on for long.
+fn run_all(pass: Pass, command: impl Fn(&[&str]) -> Command) -> Result<(bool, Option<Compiling>), Box<dyn Error>> {
+    let targets = pass.targets()?;
+    let targets: Vec<&str> = targets.iter().map(String::as_str).collect();
+    let compiling = [&targets[..], if targets.is_empty() { &[] } else { &["--test", COMPILING] }].concat();
+    if !command(&[&compiling[..], &["--no-run"]].concat()).status()?.success() {
+        return Ok((false, None));
     }
-    std::thread::scope(|scope| {
-        let mut compiling = command(&["--test", COMPILING]);
-        let compiling = scope.spawn(move || compiling.output());
-        let others = command(&["--", "--skip", COMPILING]).status()?;
-        let compiling = compiling.join().map_err(|_| std::io::Error::other("the thread panicked"))??;
-        std::io::stdout().write_all(&compiling.stdout)?;
-        std::io::stderr().write_all(&compiling.stderr)?;
-        Ok(others.success() && compiling.status.success())
-    })
+    let mut compiling = command(&["--test", COMPILING]);
+    let compiling = std::thread::spawn(move || compiling.output());
+    let mut passed = command(&[&targets[..], &["--", "--skip", COMPILING]].concat()).status()?.success();
+    if !targets.is_empty() {
+        passed &= command(&["--doc"]).status()?.success();
+    }
+    Ok((passed, Some(compiling)))
+}
+
+/// Waits for them, and shows what they said.
+fn wait_for(compiling: Compiling) -> Result<bool, Box<dyn Error>> {
+    let said = compiling.join().map_err(|_| "the thread that ran them panicked")??;
+    std::io::stdout().write_all(&said.stdout)?;
+    std::io::stderr().write_all(&said.stderr)?;
+    Ok(said.status.success())
 }
 
 /// One build of the workspace, and the run of its tests.
@@ -166,6 +208,31 @@ impl Pass {
         }
     }
 
+    /// Cargo's arguments for what is run besides [`COMPILING`] and the documentation's examples; none for everything there is.
+    fn targets(self) -> Result<Vec<String>, Box<dyn Error>> {
+        if self == Pass::Everything {
+            return Ok(Vec::new());
+        }
+        let metadata = metadata(&["--no-deps"])?;
+        let mut arguments = vec!["--lib".to_owned(), "--bins".to_owned()];
+        let mut missing: BTreeSet<&str> = WITH_DEFAULTS.into();
+        for package in list(&metadata["packages"]).iter().filter(|package| asynchronous_by_itself(package).is_empty()) {
+            let tests = list(&package["targets"])
+                .iter()
+                .filter(|target| target["kind"][0] == "test" && list(&target["required-features"]).is_empty());
+            let names = tests.map(|target| text(&target["name"]));
+            let runs = |name: &&str| package["name"] != TESTS || WITH_DEFAULTS.contains(name);
+            for name in names.filter(runs) {
+                missing.remove(name);
+                arguments.extend(["--test".to_owned(), name.to_owned()]);
+            }
+        }
+        if !missing.is_empty() {
+            return Err(format!("no files of tests are called {missing:?} any more").into());
+        }
+        Ok(arguments)
+    }
+
     /// Of the features that can be tested here, those of this pass.
     fn features<'a>(self, testable: &[&'a str]) -> Vec<&'a str> {
         match self {
@@ -179,7 +246,7 @@ impl Pass {
 ///
 /// Cargo builds a dependency once, with every feature somebody asks for: a package that is asynchronous by itself has no place
 /// in the default pass. The other has one only for those that it builds in another way.
-fn packages_with(features: &[&str], pass: Pass) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+fn packages_with(features: &[&str], pass: Pass) -> Result<Vec<String>, Box<dyn Error>> {
     let metadata = metadata(&["--no-deps"])?;
     let mut arguments = Vec::new();
     let mut all = Vec::new();
