@@ -30,7 +30,10 @@ impl Server {
         self.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'");
         self.execute("SELECT pg_reload_conf()");
         let streams = "SELECT count(*)::bigint AS value FROM pg_stat_replication WHERE sync_state = 'sync'";
-        wait_until("the standby to confirm commits", || self.number(streams) == 1);
+        wait_until("the standby to stream as a synchronous one", || self.number(streams) == 1);
+        // Commits wait for it only once the checkpointer, too, has read the setting, and pg_stat_replication does not say
+        // when that is. It reads it before it begins the next checkpoint.
+        self.execute("CHECKPOINT");
         Ok(standby)
     }
 
