@@ -55,6 +55,7 @@ macro_rules! async_connection {
             diesel_async::SimpleAsyncConnection,
             diesel_async::TransactionManager,
             $ansi,
+            <Self as AsyncConnection>::TransactionManager,
             as_it_is
         );
 

@@ -122,9 +122,9 @@ pub trait RunStatement {
 }
 
 /// Stamps [`RunStatement`] for a connection. `$wrap` makes a future of what the `RunQueryDsl` and the transaction manager of
-/// its world return.
+/// its world return, `$ansi` begins a transaction with SQL, and `$transactions` does without.
 macro_rules! run_statement {
-    ($connection:ty, $world:path, $dsl:path, $simple:path, $manager:path, $ansi:ty, $wrap:path) => {
+    ($connection:ty, $world:path, $dsl:path, $simple:path, $manager:path, $ansi:ty, $transactions:ty, $wrap:path) => {
         #[allow(private_interfaces)]
         impl $crate::connection::RunStatement for $connection {
             fn run(
@@ -206,12 +206,14 @@ macro_rules! run_statement {
                 $wrap(<$ansi>::begin_transaction_sql(self, sql))
             }
             fn open(&mut self) -> impl ::core::future::Future<Output = diesel::QueryResult<()>> + Send {
-                use $manager as Manager;
-                $wrap(<<Self as $world>::TransactionManager as Manager<Self>>::begin_transaction(self))
+                #[allow(unused_imports)]
+                use $manager as _;
+                $wrap(<$transactions>::begin_transaction(self))
             }
             fn commit(&mut self) -> impl ::core::future::Future<Output = diesel::QueryResult<()>> + Send {
-                use $manager as Manager;
-                $wrap(<<Self as $world>::TransactionManager as Manager<Self>>::commit_transaction(self))
+                #[allow(unused_imports)]
+                use $manager as _;
+                $wrap(<$transactions>::commit_transaction(self))
             }
             fn roll_back(&mut self) -> impl ::core::future::Future<Output = diesel::QueryResult<()>> + Send {
                 use $manager as Manager;

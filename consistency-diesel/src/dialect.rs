@@ -35,8 +35,6 @@ pub(crate) struct Sql {
     pub(crate) insert_state: &'static str,
     pub(crate) insert_lease: &'static str,
     pub(crate) insert_due: &'static str,
-    /// Empty on MySQL, which lists the values of each row.
-    pub(crate) insert_rows: &'static str,
     pub(crate) existing: &'static str,
     pub(crate) look: &'static str,
     pub(crate) claim: &'static str,
@@ -56,7 +54,7 @@ pub(crate) struct Sql {
 }
 
 macro_rules! dialect {
-    ($name:ident, $kind:ident, $folder:literal, $feature:literal, $async_feature:literal, $insert_rows:expr) => {
+    ($name:ident, $kind:ident, $folder:literal, $feature:literal, $async_feature:literal) => {
         #[cfg(any(feature = $feature, feature = $async_feature))]
         pub(crate) const $name: Dialect = Dialect {
             kind: Kind::$kind,
@@ -64,7 +62,6 @@ macro_rules! dialect {
                 insert_state: include_str!(concat!("../sql/", $folder, "/insert_state.sql")),
                 insert_lease: include_str!(concat!("../sql/", $folder, "/insert_lease.sql")),
                 insert_due: include_str!(concat!("../sql/", $folder, "/insert_due.sql")),
-                insert_rows: $insert_rows,
                 existing: include_str!(concat!("../sql/", $folder, "/existing.sql")),
                 look: include_str!(concat!("../sql/", $folder, "/look.sql")),
                 claim: include_str!(concat!("../sql/", $folder, "/claim.sql")),
@@ -86,13 +83,14 @@ macro_rules! dialect {
     };
 }
 
-dialect!(SQLITE, Sqlite, "sqlite", "sqlite", "async-sqlite", include_str!("../sql/sqlite/insert_rows.sql"));
-dialect!(POSTGRES, Postgres, "postgres", "postgres", "async-postgres", include_str!("../sql/postgres/insert_rows.sql"));
-dialect!(MYSQL, Mysql, "mysql", "mysql", "async-mysql", "");
+dialect!(SQLITE, Sqlite, "sqlite", "sqlite", "async-sqlite");
+dialect!(POSTGRES, Postgres, "postgres", "postgres", "async-postgres");
+dialect!(MYSQL, Mysql, "mysql", "mysql", "async-mysql");
 
 pub(crate) const POSTGRES_LOCK_ORDER_KEY: &str = include_str!("../sql/postgres/lock_order_key.sql");
 pub(crate) const MYSQL_LOCK_ORDER_KEY: &str = include_str!("../sql/mysql/lock_order_key.sql");
 pub(crate) const MYSQL_INSERTED: &str = include_str!("../sql/mysql/inserted.sql");
+pub(crate) const SQLITE_INSERT_ROWS: &str = include_str!("../sql/sqlite/insert_rows.sql");
 pub(crate) const SQLITE_CLAIMABLE: &str = include_str!("../sql/sqlite/claimable.sql");
 pub(crate) const MYSQL_CLAIMABLE: &str = include_str!("../sql/mysql/claimable.sql");
 pub(crate) const MYSQL_CLAIMABLE_SERIAL: &str = include_str!("../sql/mysql/claimable_serial.sql");

@@ -15,14 +15,15 @@ use crate::task_tx::TaskTx;
 use crate::write_gate::{Turn, WriteGate};
 
 macro_rules! blocking_connection {
-    ($connection:ty, $dialect:expr) => {
+    ($connection:ty, $dialect:expr, $transactions:ty) => {
         run_statement!(
             $connection,
             diesel::Connection,
             diesel::RunQueryDsl,
             diesel::connection::SimpleConnection,
             diesel::connection::TransactionManager,
-            AnsiTransactionManager,
+            $transactions,
+            $transactions,
             ready
         );
 
@@ -64,11 +65,11 @@ macro_rules! blocking_connection {
 }
 
 #[cfg(feature = "sqlite")]
-blocking_connection!(diesel::SqliteConnection, crate::dialect::SQLITE);
+blocking_connection!(diesel::SqliteConnection, crate::dialect::SQLITE, AnsiTransactionManager);
 #[cfg(feature = "postgres")]
-blocking_connection!(diesel::PgConnection, crate::dialect::POSTGRES);
+blocking_connection!(diesel::PgConnection, crate::dialect::POSTGRES, AnsiTransactionManager);
 #[cfg(feature = "mysql")]
-blocking_connection!(diesel::MysqlConnection, crate::dialect::MYSQL);
+blocking_connection!(diesel::MysqlConnection, crate::dialect::MYSQL, crate::prepared_transactions::Prepared);
 
 /// Runs a body on this thread, an `async` one on a thread of its own: this one may already drive a Tokio runtime.
 fn run_blocking(body: Body, attempt: Attempt) -> Result<(), TaskError> {

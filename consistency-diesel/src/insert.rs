@@ -9,12 +9,15 @@ use consistency_core::store::ClaimedTask;
 use diesel::result::{DatabaseErrorKind, Error, QueryResult};
 
 use crate::connection::TaskConnection;
-use crate::dialect::{Dialect, Kind, MYSQL_INSERTED, MYSQL_LOCK_ORDER_KEY, POSTGRES_LOCK_ORDER_KEY};
+use crate::dialect::{
+    Dialect, Kind, MYSQL_INSERTED, MYSQL_LOCK_ORDER_KEY, POSTGRES_LOCK_ORDER_KEY, SQLITE_INSERT_ROWS,
+};
 use crate::error::TransactionError;
 use crate::insert_columns::{Columns, version};
-use crate::lists::{json, number_array, text_array};
+use crate::lists::json;
+use crate::proof;
 use crate::rows::existing;
-use crate::statement::{Bind, Statement};
+use crate::statement::Statement;
 
 /// Most rows of one statement, and most bytes of their arguments: below MySQL's smallest usual `max_allowed_packet` (16 MiB)
 /// even when every byte is escaped.
@@ -32,7 +35,7 @@ const MYSQL_ROWS: [usize; 3] = [100, 10, 1];
 pub(crate) struct Lessor<'a> {
     pub(crate) node: &'a str,
     pub(crate) lease: Duration,
-    /// Whether PostgreSQL shall insert only while the transaction the proof was set in is open.
+    /// Whether the next INSERT shall happen only while the transaction the proof was set in is open.
     pub(crate) guarded: bool,
 }
 
@@ -46,7 +49,7 @@ impl Lessor<'_> {
 pub(crate) async fn insert_buffered<C: TaskConnection>(
     conn: &mut C,
     rows: Vec<NewTask>,
-    lessor: Lessor<'_>,
+    mut lessor: Lessor<'_>,
 ) -> QueryResult<Vec<ClaimedTask>> {
     let mut in_batches: Vec<&NewTask> = rows.iter().collect();
     if rows.len() > IN_ORDER_MAX && C::DIALECT.kind != Kind::Mysql {
@@ -60,6 +63,8 @@ pub(crate) async fn insert_buffered<C: TaskConnection>(
         let wants_ids = batch.iter().any(|row| row.leased);
         let inserted = insert_batch(conn, batch, lessor, wants_ids).await;
         ids.extend(inserted.map_err(|error| told_apart(error, lessor))?);
+        // The proof of MySQL's is used up by one.
+        lessor.guarded &= C::DIALECT.kind == Kind::Postgres;
     }
     let leased = rows.into_iter().filter(|row| row.leased);
     leased
@@ -158,19 +163,26 @@ async fn insert_batch<C: TaskConnection>(
     lessor: Lessor<'_>,
     wants_ids: bool,
 ) -> QueryResult<Vec<(String, i64)>> {
-    let statement = match (rows, C::DIALECT.kind) {
-        ([_], _) | (_, Kind::Mysql) => each_row(C::DIALECT, rows, lessor),
-        (rows, Kind::Postgres | Kind::Sqlite) => many_rows(C::DIALECT, rows, lessor)?,
-    };
+    if C::DIALECT.kind != Kind::Mysql {
+        let statement = match rows {
+            [_] => each_row(C::DIALECT, rows, lessor),
+            rows => many_rows(C::DIALECT, rows, lessor)?,
+        };
+        if wants_ids {
+            return conn.load_inserted(statement.and("RETURNING CAST(task_id AS TEXT), id", &[])).await;
+        }
+        return conn.run(statement).await.map(|_| Vec::new());
+    }
+    let statement = || each_row(C::DIALECT, rows, lessor);
+    if lessor.guarded {
+        proof::run_redeeming(conn, statement).await?;
+    } else {
+        conn.run(statement()).await?;
+    }
     if !wants_ids {
-        conn.run(statement).await?;
         return Ok(Vec::new());
     }
-    if C::DIALECT.kind != Kind::Mysql {
-        return conn.load_inserted(statement.and("RETURNING CAST(task_id AS TEXT), id", &[])).await;
-    }
     // MySQL has no RETURNING.
-    conn.run(statement).await?;
     let task_ids: Vec<&str> = rows.iter().map(|row| row.task_id.as_str()).collect();
     conn.load_inserted(Statement::new(MYSQL_INSERTED, &[("task_ids", json(&task_ids)?)])).await
 }
@@ -193,22 +205,9 @@ fn many_rows(dialect: Dialect, rows: &[&NewTask], lessor: Lessor<'_>) -> QueryRe
     let columns = Columns::of(rows, lessor);
     let statement = columns.add_selected(columns.insert_into(), dialect.sql, rows[0], lessor);
     if dialect.kind == Kind::Postgres {
-        let texts = |of: fn(&NewTask) -> Option<&str>| {
-            // A column nobody has a value for is no array.
-            let any = rows.iter().any(|row| of(row).is_some());
-            Bind::from(any.then(|| text_array(rows.iter().map(|row| of(row)))))
-        };
-        let versions = rows[0].leased.then(|| number_array(rows.iter().map(|row| version(row))));
-        let columns = [
-            ("task_ids", texts(|row| Some(&row.task_id))),
-            ("task_parameters", texts(|row| Some(&row.task_parameter)).hidden()),
-            ("biz_ids", texts(|row| row.biz_id.as_deref())),
-            ("metas", texts(|row| row.meta.as_deref())),
-            ("versions", versions.into()),
-        ];
-        return Ok(statement.and(dialect.sql.insert_rows, &columns));
+        return Ok(columns.add_unnested(statement, rows));
     }
     let columns = rows.iter().map(|row| (&row.task_id, &row.task_parameter, &row.biz_id, &row.meta, version(row)));
     let rows: Vec<_> = columns.collect();
-    Ok(statement.and(dialect.sql.insert_rows, &[("rows", json(&rows)?.hidden())]))
+    Ok(statement.and(SQLITE_INSERT_ROWS, &[("rows", json(&rows)?.hidden())]))
 }

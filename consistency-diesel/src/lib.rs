@@ -15,6 +15,7 @@ compile_error!(
 );
 
 mod apart;
+mod arrays;
 #[cfg(feature = "async")]
 pub mod async_connection;
 #[cfg(feature = "async")]
@@ -28,6 +29,7 @@ mod busy;
 mod callers_connection;
 mod carrier;
 mod claims;
+mod compound;
 pub mod connection;
 mod database;
 mod dialect;
@@ -54,6 +56,8 @@ pub mod outbox;
 mod own_transactions;
 mod pool;
 mod pooler;
+#[cfg(feature = "mysql")]
+mod prepared_transactions;
 mod proof;
 mod read_only;
 mod rows;

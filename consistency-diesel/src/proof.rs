@@ -11,6 +11,7 @@ use std::future::Future;
 use consistency_core::enqueue::EnqueueScope;
 use diesel::result::{Error, QueryResult};
 
+use crate::compound;
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::error::{TransactionError, is_disconnected, is_prepared_elsewhere};
@@ -69,14 +70,55 @@ pub(crate) async fn ask<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
 /// # Errors
 /// [`TransactionError::Lost`] when it does not; the database's own where the connection is gone.
 pub(crate) async fn redeem<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
-    // Diesel counts the transaction itself as depth 1.
-    let healthy = conn.healthy_depth().is_some_and(|known| known as usize == level + 1);
-    let proven = healthy
+    let proven = is_healthy(conn, level)
         && match C::DIALECT.kind {
             Kind::Postgres => true,
             Kind::Sqlite | Kind::Mysql => accepted(release(conn, level).await)?,
         };
     if proven { Ok(()) } else { Err(TransactionError::Lost.into()) }
+}
+
+/// As [`redeem`], before a flush. Returns whether its first INSERT is to be guarded: on PostgreSQL it asks for the setting
+/// itself, and on MariaDB it takes the proof with it by [`run_redeeming`], where it is what is sent next.
+///
+/// # Errors
+/// As [`redeem`].
+pub(crate) async fn redeem_or_guard<C: TaskConnection>(
+    conn: &mut C,
+    level: usize,
+    inserts_next: bool,
+) -> QueryResult<bool> {
+    if C::DIALECT.kind == Kind::Mysql && level == 0 && inserts_next && compound::is_worth_a_try() {
+        return if is_healthy(conn, level) { Ok(true) } else { Err(TransactionError::Lost.into()) };
+    }
+    redeem(conn, level).await?;
+    Ok(C::DIALECT.kind == Kind::Postgres)
+}
+
+/// Runs a statement in the round trip that proves that the transaction lives; on MySQL proves it first.
+///
+/// # Errors
+/// [`TransactionError::Lost`] when it does not, and the statement has not been run; the statement's.
+pub(crate) async fn run_redeeming<C: TaskConnection>(
+    conn: &mut C,
+    statement: impl Fn() -> Statement,
+) -> QueryResult<usize> {
+    let both = Statement::new("BEGIN NOT ATOMIC RELEASE SAVEPOINT consistency_proof_0; ", &[]);
+    match conn.run(both.followed_by(statement()).and("; END", &[])).await {
+        Err(error) if compound::was_refused(&error) => {
+            redeem(conn, 0).await?;
+            conn.run(statement()).await
+        }
+        // Refused by its name, in whatever language.
+        Err(error) if error.to_string().contains("consistency_proof_0") => Err(TransactionError::Lost.into()),
+        answer => answer,
+    }
+}
+
+/// Whether this level is open, as far as Diesel knows.
+fn is_healthy<C: TaskConnection>(conn: &mut C, level: usize) -> bool {
+    // Diesel counts the transaction itself as depth 1.
+    conn.healthy_depth().is_some_and(|known| known as usize == level + 1)
 }
 
 /// Releases the savepoint of this level. That of the transaction itself stays prepared: as plain text it costs Diesel's

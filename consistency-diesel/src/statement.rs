@@ -14,6 +14,8 @@ use diesel::result::QueryResult;
 use diesel::serialize::{Output, ToSql};
 use diesel::sql_types::{BigInt, HasSqlType, Nullable, Text};
 
+use crate::arrays::{Array, BindsArrays};
+
 /// A bound value.
 #[derive(Debug, Clone)]
 pub(crate) enum Bind {
@@ -25,6 +27,8 @@ pub(crate) enum Bind {
     Ids(Vec<i64>),
     /// The same of keys and versions, each pair in brackets.
     Leases(Vec<LeaseId>),
+    /// The values of many rows, for PostgreSQL.
+    Array(Array),
 }
 
 /// A text of which `Debug` tells only the size, so that a connection's instrumentation does not log what may be sensitive.
@@ -47,6 +51,15 @@ where
     }
 }
 
+impl<DB: Backend> ToSql<Text, DB> for Hidden
+where
+    str: ToSql<Text, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> diesel::serialize::Result {
+        ToSql::<Text, DB>::to_sql(self.0.as_str(), out)
+    }
+}
+
 impl Bind {
     /// The same value, hidden from whoever logs statements.
     pub(crate) fn hidden(self) -> Bind {
@@ -54,6 +67,18 @@ impl Bind {
             Bind::Text(Some(text)) => Bind::Hidden(Hidden(text)),
             other => other,
         }
+    }
+}
+
+impl From<String> for Hidden {
+    fn from(text: String) -> Self {
+        Hidden(text)
+    }
+}
+
+impl From<Array> for Bind {
+    fn from(array: Array) -> Self {
+        Bind::Array(array)
     }
 }
 
@@ -122,6 +147,12 @@ impl Statement {
         self
     }
 
+    /// Adds another statement's text and values.
+    pub(crate) fn followed_by(mut self, other: Statement) -> Self {
+        self.pieces.extend(other.pieces);
+        self
+    }
+
     /// Prepares it anew each time: for texts of many shapes that would fill the cache.
     pub(crate) fn uncached(mut self) -> Self {
         self.cached = false;
@@ -136,7 +167,7 @@ impl Statement {
 
 impl<ST, DB> QueryFragment<DB> for Statement<ST>
 where
-    DB: Backend + HasSqlType<BigInt> + HasSqlType<Text>,
+    DB: BindsArrays + HasSqlType<BigInt> + HasSqlType<Text>,
     i64: ToSql<BigInt, DB>,
     Option<i64>: ToSql<Nullable<BigInt>, DB>,
     Option<String>: ToSql<Nullable<Text>, DB>,
@@ -152,6 +183,7 @@ where
                 Piece::Bind(Bind::Int(value)) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
                 Piece::Bind(Bind::Text(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
                 Piece::Bind(Bind::Hidden(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
+                Piece::Bind(Bind::Array(array)) => DB::push(&mut out, array)?,
                 Piece::Bind(Bind::Ids(ids)) => {
                     for (at, id) in ids.iter().enumerate() {
                         out.push_sql(if at == 0 { "" } else { ", " });

@@ -211,10 +211,15 @@ async fn flush<C: TaskConnection>(
 ) -> QueryResult<Option<Flushed>> {
     let points = if completion.is_some() { COMPLETING } else { ENQUEUING };
     reach(points.before)?;
-    // Proven at the outermost level: a savepoint left open, say by a panic that was caught, would be all that COMMIT ends.
-    proof::redeem(conn, scope.base()).await?;
     // Inside a task nobody is the caller: such rows go to the poller.
     let may_run_on_caller = completion.is_none();
+    let before_commit = scope.take_before_commit();
+    let (mut rows, for_caller): (Vec<_>, Vec<_>) =
+        scope.take_buffered().into_iter().partition(|row| may_run_on_caller || !row.runs_on_caller());
+    let none_buffered = rows.is_empty() && for_caller.is_empty();
+    // Proven at the outermost level: a savepoint left open, say by a panic that was caught, would be all that COMMIT ends.
+    let inserts_next = completion.is_none() && before_commit.is_empty() && !none_buffered;
+    let guarded = proof::redeem_or_guard(conn, scope.base(), inserts_next).await?;
     if let Some(Completion { lease, charge }) = completion
         && !complete(conn, lease, charge).await?
     {
@@ -222,21 +227,19 @@ async fn flush<C: TaskConnection>(
         proof::ask(conn).await?;
         return Ok(None);
     }
-    for row in scope.take_before_commit() {
+    for row in before_commit {
         insert_keyed(conn, &row, Lessor::NOBODY).await?;
     }
-    let (mut rows, for_caller): (Vec<_>, Vec<_>) =
-        scope.take_buffered().into_iter().partition(|row| may_run_on_caller || !row.runs_on_caller());
     // Nothing of ours is written that would ask for the proof. A driver that watches sees a transaction that ended, and not that
     // another one was begun after it, without what was stored in the first.
     let asks = !C::World::WATCHES_TRANSACTIONS || scope.has_stored_pending();
-    if asks && may_run_on_caller && rows.is_empty() && for_caller.is_empty() {
+    if asks && may_run_on_caller && none_buffered {
         proof::ask(conn).await?;
     }
     let reservation = hand_off.reserve(&mut rows);
     rows.extend(for_caller);
     let left_pending = scope.has_stored_pending() || rows.iter().any(|row| !row.leased);
-    let lessor = Lessor { node: hand_off.node(), lease: hand_off.lease(), guarded: true };
+    let lessor = Lessor { node: hand_off.node(), lease: hand_off.lease(), guarded };
     let leased = insert_buffered(conn, rows, lessor).await?;
     reach(points.after)?;
     Ok(Some(Flushed { reservation, leased, left_pending }))

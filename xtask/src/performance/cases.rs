@@ -24,7 +24,9 @@ pub(crate) enum Target {
     AsyncOfHand(f64),
     /// At least this share of what the library reaches in another case on the same database.
     OfCase(&'static str, f64),
-    AtLeast(f64),
+    /// At least so many, or as large a share of what the same work written by hand reaches in the same round as that was of what
+    /// it reached where the figure was set: another machine has other figures.
+    AtLeast(f64, f64),
     AtMost(f64),
 }
 
@@ -88,11 +90,11 @@ pub(crate) const CASES: &[Case] = &[
     case("A8", EIGHT, "postgres", "commits --tasks 24000 --producers 8")
         .by(&[HAND, OUTBOX, ASYNC_OUTBOX])
         .must(&[Target::OfHand(0.85), Target::AsyncOfHand(1.0)]),
-    case("B", BULK, "postgres", "bulk").must(&[Target::AtLeast(150_000.0)]),
+    case("B", BULK, "postgres", "bulk").must(&[Target::AtLeast(150_000.0, 320_000.0)]),
     case("C", DRAIN, "postgres", "drain --tasks 200000")
         .by(&[HAND, HAND_DELETING, OUTBOX, PEER])
         .figure(RUN, "/s")
-        .must(&[Target::AtLeast(100_000.0), Target::OfHand(0.6), Target::OfPeer(1.5)]),
+        .must(&[Target::AtLeast(100_000.0, 165_000.0), Target::OfHand(0.6), Target::OfPeer(1.5)]),
     case("C-analyzed", "the same with statistics", "postgres", "drain --tasks 200000 --analyzed").figure(RUN, "/s"),
     case("D", START, "postgres", "latency").figure(MEDIAN, "ms").must(&[Target::AtMost(0.03)]),
     case("D", START_99, "postgres", "latency").figure(WORST, "ms").must(&[Target::AtMost(0.5)]),
@@ -120,7 +122,7 @@ pub(crate) const CASES: &[Case] = &[
     case("C", DRAIN, "sqlite", "drain --tasks 400000")
         .by(&[HAND, HAND_DELETING, OUTBOX])
         .figure(RUN, "/s")
-        .must(&[Target::AtLeast(200_000.0)]),
+        .must(&[Target::AtLeast(200_000.0, 445_000.0)]),
     case("D", START, "sqlite", "latency").figure(MEDIAN, "ms").must(&[Target::AtMost(0.03)]),
     case("D", ARRIVE, "sqlite", "arrival --tasks 60").by(&[OUTBOX]).figure(MEDIAN, "ms"),
     case("E", IDLE, "sqlite", "idle").by(&[OUTBOX]).figure("/statements_per_second", "/s").must(&[Target::AtMost(0.2)]),
@@ -134,11 +136,11 @@ pub(crate) const CASES: &[Case] = &[
         .must(&[Target::AtMost(30.0 * 1024.0)]),
     case("A1", ONE, "mysql", "commits --tasks 4000").by(&[HAND, OUTBOX, BUSINESS]).must(&[Target::OfHand(0.85)]),
     case("A8", EIGHT, "mysql", "commits --tasks 24000 --producers 8").must(&[Target::OfHand(0.85)]),
-    case("B", BULK, "mysql", "bulk").must(&[Target::AtLeast(100_000.0)]),
+    case("B", BULK, "mysql", "bulk").must(&[Target::AtLeast(100_000.0, 300_000.0)]),
     case("C", DRAIN, "mysql", "drain --tasks 100000")
         .by(&[HAND, HAND_DELETING, OUTBOX])
         .figure(RUN, "/s")
-        .must(&[Target::AtLeast(30_000.0)]),
+        .must(&[Target::AtLeast(30_000.0, 40_000.0)]),
     case("D", START, "mysql", "latency").figure(MEDIAN, "ms").must(&[Target::AtMost(0.03)]),
     case("D", ARRIVE, "mysql", "arrival --tasks 60").by(&[OUTBOX]).figure(MEDIAN, "ms"),
     case("E", IDLE, "mysql", "idle").by(&[OUTBOX]).figure("/statements_per_second", "/s").must(&[Target::AtMost(0.2)]),

@@ -36,7 +36,10 @@ impl Case {
                 let other = CASES.iter().find(|case| case.name == name && case.database == self.database)?;
                 of(other.figures(runs, OUTBOX), &ours, share)
             }
-            Target::AtLeast(least) => Some(Spread::of(ours)?.median / least),
+            Target::AtLeast(least, of_hand) => {
+                let share = of(self.figures(runs, HAND), &ours, least / of_hand).unwrap_or_default();
+                Some(share.max(Spread::of(ours)?.median / least))
+            }
             Target::AtMost(most) => Some(most / Spread::of(ours)?.median.max(most / 1000.0)),
         }
     }
@@ -49,7 +52,9 @@ impl Target {
             Target::OfPeer(times) => format!("≥ {times} × {PEER}"),
             Target::AsyncOfHand(share) => format!("async ≥ {share} of by hand"),
             Target::OfCase(name, share) => format!("≥ {share} of {name}"),
-            Target::AtLeast(least) => format!("≥ {} {unit}", number(least)),
+            Target::AtLeast(least, of_hand) => {
+                format!("≥ {} {unit}, or {:.2} of by hand", number(least), least / of_hand)
+            }
             Target::AtMost(most) => format!("≤ {} {unit}", number(most)),
         }
     }
