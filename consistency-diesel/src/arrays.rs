@@ -8,6 +8,7 @@ use crate::statement::Hidden;
 
 /// The values of a column, one for each row.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(any(feature = "postgres", feature = "async-postgres")), allow(dead_code))]
 pub(crate) enum Array {
     Numbers(Vec<i64>),
     Texts(Vec<Option<String>>),

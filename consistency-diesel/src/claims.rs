@@ -49,10 +49,10 @@ pub(crate) async fn claim<C: TaskConnection>(
 async fn claim_once<C: TaskConnection>(
     conn: &mut C,
     share: Share,
-    values: &[(&str, Bind); 7],
+    values: &[(&'static str, Bind); 7],
 ) -> QueryResult<Vec<ClaimRow>> {
     match C::DIALECT.kind {
-        Kind::Postgres => conn.load_claimed(Statement::new(C::DIALECT.sql.claim, values)).await,
+        Kind::Postgres => conn.load_claimed(Statement::new(C::DIALECT.sql.claim, values.clone())).await,
         Kind::Sqlite => {
             open_transaction(conn).await?;
             let claimed = claim_on_sqlite(conn, values).await;
@@ -68,12 +68,15 @@ async fn claim_once<C: TaskConnection>(
 
 /// SQLite puts the rows that an UPDATE returns into a table of its own first; two statements are cheaper. The transaction
 /// holds the one lock for writers from its begin.
-async fn claim_on_sqlite<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind); 7]) -> QueryResult<Vec<ClaimRow>> {
-    let rows = conn.load_claimed(Statement::new(SQLITE_CLAIMABLE, values)).await?;
+async fn claim_on_sqlite<C: TaskConnection>(
+    conn: &mut C,
+    values: &[(&'static str, Bind); 7],
+) -> QueryResult<Vec<ClaimRow>> {
+    let rows = conn.load_claimed(Statement::new(SQLITE_CLAIMABLE, values.clone())).await?;
     if !rows.is_empty() {
         let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
         let [node, lease, ..] = values.clone();
-        conn.run(Statement::new(C::DIALECT.sql.claim, &[("ids", json(&ids)?), node, lease])).await?;
+        conn.run(Statement::new(C::DIALECT.sql.claim, [("ids", json(&ids)?), node, lease])).await?;
     }
     Ok(rows)
 }
@@ -95,25 +98,25 @@ fn would_run_two_of_a_key(error: &Error) -> bool {
 async fn claim_on_mysql<C: TaskConnection>(
     conn: &mut C,
     share: Share,
-    values: &[(&str, Bind); 7],
+    values: &[(&'static str, Bind); 7],
 ) -> QueryResult<Vec<ClaimRow>> {
     let claimable = match share {
         Share::Workers => MYSQL_CLAIMABLE,
         Share::SchedulingThread => MYSQL_CLAIMABLE_SERIAL,
     };
-    let rows = conn.load_claimed(Statement::new(claimable, values)).await?;
+    let rows = conn.load_claimed(Statement::new(claimable, values.clone())).await?;
     if !rows.is_empty() {
         let ids: Vec<i64> = rows.iter().map(|row| row.0).collect();
         for ids in ids.chunks(MYSQL_LONGEST) {
             let [node, lease, ..] = values.clone();
             let ids = Bind::Ids(padded(ids.iter().copied()));
-            conn.run(Statement::new(C::DIALECT.sql.claim, &[("id_list", ids), node, lease])).await?;
+            conn.run(Statement::new(C::DIALECT.sql.claim, [("id_list", ids), node, lease])).await?;
         }
         // A unique index, as on the other databases, would have claims of different keys wait for one another's gaps. So the
         // claim looks for others after it has written: an update, which waits for what others are about to commit, and whose
         // deadlock is told at once. (In a cached SELECT it comes while rows are fetched, after which the client hangs.)
         let is_ordered = rows.iter().any(|row| row.8.is_some());
-        if is_ordered && conn.run(Statement::new(MYSQL_DOUBLED, &[("ids", json(&ids)?)])).await? > 0 {
+        if is_ordered && conn.run(Statement::new(MYSQL_DOUBLED, [("ids", json(&ids)?)])).await? > 0 {
             return Err(Error::RollbackTransaction);
         }
     }
@@ -131,5 +134,5 @@ pub(crate) async fn put_back_unheld<C: TaskConnection>(
     // A lease that began since then ends later than this.
     let ends = micros(lease).saturating_sub(micros(since));
     let values = [("node", node.into()), ("ids", json(held)?), ("ends_us", ends.into())];
-    conn.run(Statement::new(C::DIALECT.sql.unheld, &values)).await
+    conn.run(Statement::new(C::DIALECT.sql.unheld, values)).await
 }

@@ -13,7 +13,7 @@ use diesel::result::QueryResult;
 
 use crate::dialect::Dialect;
 use crate::rows::{ClaimRow, ExpiredRow, HeadRow, StatusRow, StoredText};
-use crate::statement::Statement;
+use crate::statement::{Known, Statement};
 use crate::world::World;
 use crate::write_gate::{Turn, WriteGate};
 
@@ -94,12 +94,15 @@ pub trait TaskConnection: RunStatement + Send + Sized + 'static {
 /// Runs statements, reads their rows, and moves Diesel's transaction manager; written once and stamped out per connection,
 /// because bounds generic over the backend are longer than what they say.
 #[doc(hidden)]
-#[allow(private_interfaces)]
+#[allow(private_bounds, private_interfaces)]
 pub trait RunStatement {
-    fn run(&mut self, statement: Statement) -> impl Future<Output = QueryResult<usize>> + Send;
+    fn run<K: Known>(&mut self, statement: Statement<(), K>) -> impl Future<Output = QueryResult<usize>> + Send;
     fn load_claimed(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<ClaimRow>>> + Send;
     fn load_heads(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<HeadRow>>> + Send;
-    fn load_inserted(&mut self, statement: Statement) -> impl Future<Output = QueryResult<Vec<(String, i64)>>> + Send;
+    fn load_inserted<K: Known>(
+        &mut self,
+        statement: Statement<(), K>,
+    ) -> impl Future<Output = QueryResult<Vec<(String, i64)>>> + Send;
     fn load_existing(
         &mut self,
         statement: Statement,
@@ -125,11 +128,11 @@ pub trait RunStatement {
 /// its world return, `$ansi` begins a transaction with SQL, and `$transactions` does without.
 macro_rules! run_statement {
     ($connection:ty, $world:path, $dsl:path, $simple:path, $manager:path, $ansi:ty, $transactions:ty, $wrap:path) => {
-        #[allow(private_interfaces)]
+        #[allow(private_bounds, private_interfaces)]
         impl $crate::connection::RunStatement for $connection {
-            fn run(
+            fn run<K: $crate::statement::Known>(
                 &mut self,
-                statement: $crate::statement::Statement,
+                statement: $crate::statement::Statement<(), K>,
             ) -> impl ::core::future::Future<Output = diesel::QueryResult<usize>> + Send {
                 use $dsl as Dsl;
                 $wrap(Dsl::execute(statement, self))
@@ -148,9 +151,9 @@ macro_rules! run_statement {
                 use $dsl as Dsl;
                 $wrap(Dsl::load(statement.returning::<$crate::rows::HeadColumns>(), self))
             }
-            fn load_inserted(
+            fn load_inserted<K: $crate::statement::Known>(
                 &mut self,
-                statement: $crate::statement::Statement,
+                statement: $crate::statement::Statement<(), K>,
             ) -> impl ::core::future::Future<Output = diesel::QueryResult<Vec<(String, i64)>>> + Send {
                 use $dsl as Dsl;
                 $wrap(Dsl::load(statement.returning::<$crate::rows::InsertedColumns>(), self))

@@ -13,11 +13,11 @@ use crate::dialect::{
     Dialect, Kind, MYSQL_INSERTED, MYSQL_LOCK_ORDER_KEY, POSTGRES_LOCK_ORDER_KEY, SQLITE_INSERT_ROWS,
 };
 use crate::error::TransactionError;
-use crate::insert_columns::{Columns, version};
+use crate::insert_columns::{Columns, is_plain, version};
 use crate::lists::json;
 use crate::proof;
 use crate::rows::existing;
-use crate::statement::Statement;
+use crate::statement::{ByText, Known, Statement};
 
 /// Most rows of one statement, and most bytes of their arguments: below MySQL's smallest usual `max_allowed_packet` (16 MiB)
 /// even when every byte is escaped.
@@ -126,7 +126,7 @@ pub(crate) async fn insert_keyed<C: TaskConnection>(
 }
 
 async fn find_existing<C: TaskConnection>(conn: &mut C, task_id: &str) -> QueryResult<Option<ExistingTask>> {
-    let statement = Statement::new(C::DIALECT.sql.existing, &[("task_id", task_id.into())]);
+    let statement = Statement::new(C::DIALECT.sql.existing, [("task_id", task_id.into())]);
     Ok(conn.load_existing(statement).await?.into_iter().next().map(existing))
 }
 
@@ -138,7 +138,7 @@ async fn lock_order_key<C: TaskConnection>(conn: &mut C, order_key: &str) -> Que
         // One writer at a time: whoever inserts holds every key.
         Kind::Sqlite => return Ok(()),
     };
-    let locked = conn.load_ids(Statement::new(text, &[("order_key", order_key.into())])).await?;
+    let locked = conn.load_ids(Statement::new(text, [("order_key", order_key.into())])).await?;
     if locked.is_empty() {
         let reason = "the table `consistency_order_lock` has lost its rows; run the migration's INSERT into it again";
         return Err(Error::QueryBuilderError(reason.into()));
@@ -151,10 +151,16 @@ async fn insert_unless_there<C: TaskConnection>(conn: &mut C, row: &NewTask, les
     let statement = each_row(C::DIALECT, &[row], lessor);
     let statement = match C::DIALECT.kind {
         Kind::Mysql => statement,
-        Kind::Postgres | Kind::Sqlite => statement.and("ON CONFLICT (task_id) DO NOTHING", &[]),
+        Kind::Postgres | Kind::Sqlite => statement.and("ON CONFLICT (task_id) DO NOTHING", []),
     };
     Ok(conn.run(statement).await? > 0)
 }
+
+/// The INSERT of one row of a call that says nothing special: what nearly every transaction sends, as a statement that is known
+/// without its text.
+struct Plain<const LEASED: bool, const GUARDED: bool>;
+
+impl<const LEASED: bool, const GUARDED: bool> Known for Plain<LEASED, GUARDED> {}
 
 /// Inserts rows whose handles are new; returns the handle and the id of each where `wants_ids`.
 async fn insert_batch<C: TaskConnection>(
@@ -163,37 +169,45 @@ async fn insert_batch<C: TaskConnection>(
     lessor: Lessor<'_>,
     wants_ids: bool,
 ) -> QueryResult<Vec<(String, i64)>> {
+    let is_plain = matches!(rows, [row] if is_plain(row));
     if C::DIALECT.kind != Kind::Mysql {
         let statement = match rows {
             [_] => each_row(C::DIALECT, rows, lessor),
             rows => many_rows(C::DIALECT, rows, lessor)?,
         };
-        if wants_ids {
-            return conn.load_inserted(statement.and("RETURNING CAST(task_id AS TEXT), id", &[])).await;
-        }
-        return conn.run(statement).await.map(|_| Vec::new());
+        let statement = if wants_ids { statement.and("RETURNING CAST(task_id AS TEXT), id", []) } else { statement };
+        return match (is_plain, wants_ids, lessor.guarded) {
+            (true, true, true) => conn.load_inserted(statement.known_as::<Plain<true, true>>()).await,
+            (true, true, false) => conn.load_inserted(statement.known_as::<Plain<true, false>>()).await,
+            (true, false, true) => conn.run(statement.known_as::<Plain<false, true>>()).await.map(|_| Vec::new()),
+            (true, false, false) => conn.run(statement.known_as::<Plain<false, false>>()).await.map(|_| Vec::new()),
+            (false, true, _) => conn.load_inserted(statement).await,
+            (false, false, _) => conn.run(statement).await.map(|_| Vec::new()),
+        };
     }
     let statement = || each_row(C::DIALECT, rows, lessor);
-    if lessor.guarded {
-        proof::run_redeeming(conn, statement).await?;
-    } else {
-        conn.run(statement()).await?;
-    }
+    match (lessor.guarded, is_plain, wants_ids) {
+        (false, ..) => conn.run(statement()).await?,
+        (true, false, _) => proof::run_redeeming::<C, ByText>(conn, statement).await?,
+        (true, true, true) => proof::run_redeeming::<C, Plain<true, true>>(conn, statement).await?,
+        (true, true, false) => proof::run_redeeming::<C, Plain<false, true>>(conn, statement).await?,
+    };
     if !wants_ids {
         return Ok(Vec::new());
     }
     // MySQL has no RETURNING.
     let task_ids: Vec<&str> = rows.iter().map(|row| row.task_id.as_str()).collect();
-    conn.load_inserted(Statement::new(MYSQL_INSERTED, &[("task_ids", json(&task_ids)?)])).await
+    conn.load_inserted(Statement::new(MYSQL_INSERTED, [("task_ids", json(&task_ids)?)])).await
 }
 
 /// A statement that lists the values of each row.
 fn each_row(dialect: Dialect, rows: &[&NewTask], lessor: Lessor<'_>) -> Statement {
     let columns = Columns::of(rows, lessor);
-    let mut statement = columns.insert_into().and("VALUES ", &[]);
+    let columns = if dialect.kind == Kind::Sqlite { columns.with_the_time() } else { columns };
+    let mut statement = columns.insert_into().and("VALUES ", []);
     for (at, row) in rows.iter().enumerate() {
         if at > 0 {
-            statement = statement.and(", ", &[]);
+            statement = statement.and(", ", []);
         }
         statement = columns.add_values(statement, dialect.sql, row, lessor);
     }
@@ -209,5 +223,5 @@ fn many_rows(dialect: Dialect, rows: &[&NewTask], lessor: Lessor<'_>) -> QueryRe
     }
     let columns = rows.iter().map(|row| (&row.task_id, &row.task_parameter, &row.biz_id, &row.meta, version(row)));
     let rows: Vec<_> = columns.collect();
-    Ok(statement.and(SQLITE_INSERT_ROWS, &[("rows", json(&rows)?.hidden())]))
+    Ok(statement.and(SQLITE_INSERT_ROWS, [("rows", json(&rows)?.hidden())]))
 }

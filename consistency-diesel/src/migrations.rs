@@ -84,14 +84,14 @@ where
     use diesel::sql_types::BigInt;
 
     let values = [("name", LOCK_NAME.into()), ("wait", LOCK_WAIT_SECS.into())];
-    let get = Statement::new("SELECT COALESCE(GET_LOCK({name}, {wait}), 0)", &values);
+    let get = Statement::new("SELECT COALESCE(GET_LOCK({name}, {wait}), 0)", values.clone());
     let got: i64 = get.returning::<BigInt>().get_result(conn)?;
     if got != 1 {
         let reason = format!("another process has held the lock `{LOCK_NAME}` for {LOCK_WAIT_SECS} s");
         return Err(Error::QueryBuilderError(reason.into()));
     }
     let done = run_pending(conn, MYSQL);
-    let release = Statement::new("SELECT COALESCE(RELEASE_LOCK({name}), 0)", &values);
+    let release = Statement::new("SELECT COALESCE(RELEASE_LOCK({name}), 0)", values);
     let released: QueryResult<i64> = release.returning::<BigInt>().get_result(conn);
     done.and(released.map(drop))
 }
@@ -105,7 +105,7 @@ fn run_pending<C: Connection + MigrationHarness<C::Backend>>(
 
 /// Whether the table is there, with every column this version needs.
 pub(crate) async fn check<C: TaskConnection>(conn: &mut C) -> Result<(), Problem> {
-    let looked: QueryResult<usize> = conn.run(Statement::new(C::DIALECT.sql.check, &[])).await;
+    let looked: QueryResult<usize> = conn.run(Statement::new(C::DIALECT.sql.check, [])).await;
     let Err(error) = looked else { return Ok(()) };
     let message = error.to_string();
     let lower = message.to_lowercase();

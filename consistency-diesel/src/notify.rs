@@ -147,7 +147,7 @@ impl Shared {
         };
         let values = [("channel", CHANNEL.into()), ("sender", self.sender.as_str().into())];
         self.untold.store(false, Ordering::SeqCst);
-        let notify = Statement::new("SELECT pg_notify({channel}, {sender})", &values);
+        let notify = Statement::new("SELECT pg_notify({channel}, {sender})", values);
         let told = self.in_time("a notification", conn.run(notify)).await.map(drop);
         told.inspect_err(|_| self.untold.store(true, Ordering::SeqCst))
     }

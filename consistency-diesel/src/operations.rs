@@ -20,7 +20,7 @@ use crate::{count, micros};
 
 /// When the first row of each queue, priority and share is due, and when the first lease ends.
 pub(crate) async fn look<C: TaskConnection>(conn: &mut C, queues: &[String]) -> QueryResult<Outlook> {
-    let rows = conn.load_heads(Statement::new(C::DIALECT.sql.look, &[("queues", json(queues)?)])).await?;
+    let rows = conn.load_heads(Statement::new(C::DIALECT.sql.look, [("queues", json(queues)?)])).await?;
     Ok(outlook(rows))
 }
 
@@ -44,25 +44,25 @@ pub(crate) async fn renew<C: TaskConnection>(
         close_transaction(conn, renewed).await?
     } else {
         let values = [("rows", rows.clone()), ("lease_us", length.into())];
-        conn.load_renewed(Statement::new(C::DIALECT.sql.renew, &values)).await?
+        conn.load_renewed(Statement::new(C::DIALECT.sql.renew, values)).await?
     };
     let renewed = |(id, cancel): (i64, i64), extended| Renewed { id, cancel_requested: cancel != 0, extended };
     let mut answers: Vec<_> = extended.iter().map(|row| renewed(*row, true)).collect();
     if answers.len() < leases.len() {
         // Locked by somebody, or lost: only the row itself can tell.
         let known: HashSet<i64> = extended.iter().map(|row| row.0).collect();
-        let held = conn.load_renewed(Statement::new(C::DIALECT.sql.held, &[("rows", rows)])).await?;
+        let held = conn.load_renewed(Statement::new(C::DIALECT.sql.held, [("rows", rows)])).await?;
         answers.extend(held.into_iter().filter(|row| !known.contains(&row.0)).map(|row| renewed(row, false)));
     }
     Ok(answers)
 }
 
 async fn renew_on_mysql<C: TaskConnection>(conn: &mut C, rows: &Bind, length: i64) -> QueryResult<Vec<(i64, i64)>> {
-    let free = conn.load_renewed(Statement::new(MYSQL_RENEWABLE, &[("rows", rows.clone())])).await?;
+    let free = conn.load_renewed(Statement::new(MYSQL_RENEWABLE, [("rows", rows.clone())])).await?;
     if !free.is_empty() {
         let ids: Vec<i64> = free.iter().map(|row| row.0).collect();
         let values = [("ids", json(&ids)?), ("lease_us", length.into())];
-        conn.run(Statement::new(C::DIALECT.sql.renew, &values)).await?;
+        conn.run(Statement::new(C::DIALECT.sql.renew, values)).await?;
     }
     Ok(free)
 }
@@ -89,7 +89,7 @@ pub(crate) async fn rescue<C: TaskConnection>(
 }
 
 async fn rescue_expired<C: TaskConnection>(conn: &mut C, crash_budget: u32, limit: usize) -> QueryResult<Vec<Rescued>> {
-    let found = conn.load_expired(Statement::new(C::DIALECT.sql.expired, &[("limit", count(limit).into())])).await?;
+    let found = conn.load_expired(Statement::new(C::DIALECT.sql.expired, [("limit", count(limit).into())])).await?;
     let mut rescued: Vec<Rescued> = found.into_iter().map(|row| expired(row).rescued(crash_budget)).collect();
     rescued.sort_by_key(|row| row.id);
     if rescued.is_empty() {
@@ -115,7 +115,7 @@ async fn rescue_expired<C: TaskConnection>(conn: &mut C, crash_budget: u32, limi
 /// Writes that rows are taken back, in a savepoint.
 async fn take_back<C: TaskConnection>(conn: &mut C, rescued: &[Rescued]) -> QueryResult<()> {
     let rows: Vec<_> = rescued.iter().map(rescue_row).collect();
-    let statement = Statement::new(C::DIALECT.sql.rescue, &[("rows", json(&rows)?)]);
+    let statement = Statement::new(C::DIALECT.sql.rescue, [("rows", json(&rows)?)]);
     conn.open().await?;
     let written = conn.run(statement).await.map(drop);
     close_transaction(conn, written).await
@@ -155,7 +155,7 @@ pub(crate) async fn unknown_names<C: TaskConnection>(
             ("names", json(names)?),
             ("limit", count(limit).into()),
         ];
-        let found = conn.load_texts(Statement::new(C::DIALECT.sql.unknown_names, &values)).await?;
+        let found = conn.load_texts(Statement::new(C::DIALECT.sql.unknown_names, values)).await?;
         unknown.extend(found.into_iter().map(StoredText::or_unreadable));
     }
     Ok(unknown.into_iter().take(limit).collect())
@@ -163,7 +163,7 @@ pub(crate) async fn unknown_names<C: TaskConnection>(
 
 /// What is known of a task.
 pub(crate) async fn find_status<C: TaskConnection>(conn: &mut C, task_id: &str) -> QueryResult<Option<TaskStatus>> {
-    let rows = conn.load_status(Statement::new(C::DIALECT.sql.status, &[("task_id", task_id.into())])).await?;
+    let rows = conn.load_status(Statement::new(C::DIALECT.sql.status, [("task_id", task_id.into())])).await?;
     Ok(rows.into_iter().next().map(status))
 }
 
@@ -171,19 +171,19 @@ pub(crate) async fn find_status<C: TaskConnection>(conn: &mut C, task_id: &str) 
 pub(crate) async fn prune<C: TaskConnection>(conn: &mut C, older_than: Duration, limit: usize) -> QueryResult<usize> {
     let values = [("older_us", micros(older_than).into()), ("limit", count(limit).into())];
     if C::DIALECT.kind != Kind::Mysql {
-        return conn.run(Statement::new(C::DIALECT.sql.prune, &values)).await;
+        return conn.run(Statement::new(C::DIALECT.sql.prune, values)).await;
     }
     open_transaction(conn).await?;
-    let pruned = prune_on_mysql(conn, &values).await;
+    let pruned = prune_on_mysql(conn, values).await;
     close_transaction(conn, pruned).await
 }
 
-async fn prune_on_mysql<C: TaskConnection>(conn: &mut C, values: &[(&str, Bind)]) -> QueryResult<usize> {
+async fn prune_on_mysql<C: TaskConnection>(conn: &mut C, values: [(&'static str, Bind); 2]) -> QueryResult<usize> {
     let ids = conn.load_ids(Statement::new(MYSQL_PRUNABLE, values)).await?;
     if ids.is_empty() {
         return Ok(0);
     }
-    conn.run(Statement::new(C::DIALECT.sql.prune, &[("ids", json(&ids)?)])).await
+    conn.run(Statement::new(C::DIALECT.sql.prune, [("ids", json(&ids)?)])).await
 }
 
 /// Opens a transaction for a few statements; on SQLite with the write lock from the start, so that it is waited for and not

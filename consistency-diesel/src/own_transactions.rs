@@ -252,7 +252,7 @@ mod asynchronous {
             // The very answer: that of a statement nobody waited for must not pass for it.
             let nonce = i64::from(rand::random::<u32>());
             let waiting = Waiting::for_ping(self.limit);
-            let asked = conn.load_ids(Statement::new("SELECT {nonce}", &[("nonce", nonce.into())]));
+            let asked = conn.load_ids(Statement::new("SELECT {nonce}", [("nonce", nonce.into())]));
             let asked = tokio::time::timeout(waiting.left(), asked).await.unwrap_or_else(|_| Err(waiting.in_vain("")));
             match asked.map_err(diesel::r2d2::Error::QueryError)?.as_slice() {
                 [answer] if *answer == nonce => Ok(()),

@@ -45,7 +45,7 @@ pub(crate) fn refuse_shared_sessions(
 /// Which session answers a connection. Asked in a transaction, so that what was prepared is run by the session that prepared it.
 pub(crate) async fn session<C: TaskConnection>(conn: &mut C) -> QueryResult<Vec<String>> {
     open_transaction(conn).await?;
-    let answer = conn.load_texts(Statement::new(SESSION, &[]).uncached()).await;
+    let answer = conn.load_texts(Statement::new(SESSION, []).uncached()).await;
     let answer = answer.map(|texts| texts.into_iter().map(StoredText::or_unreadable).collect());
     close_transaction(conn, answer).await
 }

@@ -10,11 +10,20 @@ use diesel::result::{Error, QueryResult};
 use diesel::{MysqlConnection, RunQueryDsl};
 
 use crate::compound;
-use crate::statement::Statement;
+use crate::statement::{Known, Statement};
 
 /// As `opened::MYSQL_BEGIN`.
 const COMPOUND_BEGIN: &str = "BEGIN NOT ATOMIC SET @@tx_read_only = @@session.tx_read_only; START TRANSACTION; \
      SAVEPOINT consistency_proof_0; END";
+
+struct Begin;
+impl Known for Begin {}
+
+struct CompoundBegin;
+impl Known for CompoundBegin {}
+
+struct Commit;
+impl Known for Commit {}
 
 /// The steps of a transaction, as `AnsiTransactionManager` has them.
 pub(crate) struct Prepared;
@@ -28,7 +37,7 @@ impl Prepared {
         if depth(conn)?.is_some() || !compound::is_worth_a_try() {
             return AnsiTransactionManager::begin_transaction_sql(conn, sql);
         }
-        match begin(conn, COMPOUND_BEGIN) {
+        match begin::<CompoundBegin>(conn, COMPOUND_BEGIN) {
             Err(error) if compound::was_refused(&error) => AnsiTransactionManager::begin_transaction_sql(conn, sql),
             begun => begun,
         }
@@ -42,7 +51,7 @@ impl Prepared {
         if depth(conn)?.is_some() || !compound::is_worth_a_try() {
             return AnsiTransactionManager::begin_transaction(conn);
         }
-        match begin(conn, "START TRANSACTION") {
+        match begin::<Begin>(conn, "START TRANSACTION") {
             Err(error) if compound::was_refused(&error) => AnsiTransactionManager::begin_transaction(conn),
             begun => begun,
         }
@@ -58,7 +67,7 @@ impl Prepared {
         }
         conn.instrumentation().on_connection_event(InstrumentationEvent::commit_transaction(NonZeroU32::MIN));
         // Never a second time: after a COMMIT that was refused, another one has nothing to commit and is answered well.
-        let Err(commit_error) = Statement::new("COMMIT", &[]).execute(conn) else {
+        let Err(commit_error) = Statement::new("COMMIT", []).known_as::<Commit>().execute(conn) else {
             return change_depth(conn, TransactionDepthChange::DecreaseDepth);
         };
         match AnsiTransactionManager::rollback_transaction(conn) {
@@ -72,8 +81,8 @@ impl Prepared {
     }
 }
 
-fn begin(conn: &mut MysqlConnection, text: &'static str) -> QueryResult<()> {
-    Statement::new(text, &[]).execute(conn)?;
+fn begin<K: Known>(conn: &mut MysqlConnection, text: &'static str) -> QueryResult<()> {
+    Statement::new(text, []).known_as::<K>().execute(conn)?;
     conn.instrumentation().on_connection_event(InstrumentationEvent::begin_transaction(NonZeroU32::MIN));
     change_depth(conn, TransactionDepthChange::IncreaseDepth)
 }

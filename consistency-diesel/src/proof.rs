@@ -15,7 +15,7 @@ use crate::compound;
 use crate::connection::TaskConnection;
 use crate::dialect::Kind;
 use crate::error::{TransactionError, is_disconnected, is_prepared_elsewhere};
-use crate::statement::Statement;
+use crate::statement::{Known, Statement};
 
 /// Runs a statement of the transaction, unless its answer could be mistaken for that of an earlier one that was given up.
 pub(crate) async fn answered<C: TaskConnection, T>(
@@ -28,12 +28,20 @@ pub(crate) async fn answered<C: TaskConnection, T>(
     scope.answers().of(statement).await
 }
 
+struct Set;
+impl Known for Set {}
+
+struct Release;
+impl Known for Release {}
+
 /// Sets the proof for this `level` of savepoints (0 is the transaction itself).
 pub(crate) async fn set<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
     match C::DIALECT.kind {
         // Set together with BEGIN, for every level.
         Kind::Postgres => Ok(()),
-        Kind::Sqlite if level == 0 => conn.run(Statement::new("SAVEPOINT consistency_proof_0", &[])).await.map(drop),
+        Kind::Sqlite if level == 0 => {
+            conn.run(Statement::new("SAVEPOINT consistency_proof_0", []).known_as::<Set>()).await.map(drop)
+        }
         // SQL: the level is a number of our own.
         Kind::Sqlite | Kind::Mysql => conn.run_batch(&format!("SAVEPOINT consistency_proof_{level}")).await,
     }
@@ -55,7 +63,7 @@ pub(crate) async fn ask<C: TaskConnection>(conn: &mut C) -> QueryResult<()> {
         return Ok(());
     }
     let text = "SELECT 1::bigint WHERE current_setting('consistency.proof', true) = 'open'";
-    match conn.load_ids(Statement::new(text, &[])).await {
+    match conn.load_ids(Statement::new(text, [])).await {
         Ok(proven) if !proven.is_empty() => Ok(()),
         // It says what is wrong: the connection is gone, or shares its session with others.
         Err(error) if is_disconnected(&error) || is_prepared_elsewhere(&error.to_string()) => Err(error),
@@ -95,16 +103,16 @@ pub(crate) async fn redeem_or_guard<C: TaskConnection>(
     Ok(C::DIALECT.kind == Kind::Postgres)
 }
 
-/// Runs a statement in the round trip that proves that the transaction lives; on MySQL proves it first.
+/// Runs a statement in the round trip that proves that the transaction lives, known as `K`; on MySQL proves it first.
 ///
 /// # Errors
 /// [`TransactionError::Lost`] when it does not, and the statement has not been run; the statement's.
-pub(crate) async fn run_redeeming<C: TaskConnection>(
+pub(crate) async fn run_redeeming<C: TaskConnection, K: Known>(
     conn: &mut C,
     statement: impl Fn() -> Statement,
 ) -> QueryResult<usize> {
-    let both = Statement::new("BEGIN NOT ATOMIC RELEASE SAVEPOINT consistency_proof_0; ", &[]);
-    match conn.run(both.followed_by(statement()).and("; END", &[])).await {
+    let both = Statement::new("BEGIN NOT ATOMIC RELEASE SAVEPOINT consistency_proof_0; ", []);
+    match conn.run(both.followed_by(statement()).and("; END", []).known_as::<K>()).await {
         Err(error) if compound::was_refused(&error) => {
             redeem(conn, 0).await?;
             conn.run(statement()).await
@@ -125,7 +133,7 @@ fn is_healthy<C: TaskConnection>(conn: &mut C, level: usize) -> bool {
 /// `MysqlConnection` three round trips.
 async fn release<C: TaskConnection>(conn: &mut C, level: usize) -> QueryResult<()> {
     if level == 0 {
-        match conn.run(Statement::new("RELEASE SAVEPOINT consistency_proof_0", &[])).await {
+        match conn.run(Statement::new("RELEASE SAVEPOINT consistency_proof_0", []).known_as::<Release>()).await {
             Ok(_) => return Ok(()),
             Err(error) if is_disconnected(&error) => return Err(error),
             // MySQL prepares no such statement; MariaDB does since 10.6. As text it is refused once more where nothing is open.

@@ -92,11 +92,11 @@ async fn write_each<C: TaskConnection>(
     let (mut count, mut ids) = (0, HashSet::new());
     for leases in batches {
         let values = charged_leases(C::DIALECT.kind, leases)?;
-        count += conn.run(Statement::new(C::DIALECT.sql.succeed, &values)).await?;
+        count += conn.run(Statement::new(C::DIALECT.sql.succeed, values)).await?;
     }
     if !others.is_empty() {
         let rows: Vec<_> = others.iter().copied().map(settlement_row).collect();
-        let statement = Statement::new(C::DIALECT.sql.settle, &[("rows", json(&rows)?)]);
+        let statement = Statement::new(C::DIALECT.sql.settle, [("rows", json(&rows)?)]);
         if C::DIALECT.kind == Kind::Mysql {
             count += conn.run(statement).await?;
         } else {
@@ -110,7 +110,7 @@ async fn write_each<C: TaskConnection>(
     }
     // Some are not ours any more, or were written by a call whose answer got lost.
     let rows: Vec<_> = successes.iter().chain(others).copied().map(settlement_row).collect();
-    ids.extend(conn.load_ids(Statement::new(C::DIALECT.sql.settled_before, &[("rows", json(&rows)?)])).await?);
+    ids.extend(conn.load_ids(Statement::new(C::DIALECT.sql.settled_before, [("rows", json(&rows)?)])).await?);
     Ok(Some(ids))
 }
 
@@ -139,5 +139,5 @@ fn settlement_row(settlement: &Settlement) -> SettlementRow<'_> {
 /// Completes one row inside the open transaction of its own attempt; `false` when the lease is lost.
 pub(crate) async fn complete<C: TaskConnection>(conn: &mut C, lease: LeaseId, charge: i64) -> QueryResult<bool> {
     let values = [("id", lease.id.into()), ("version", lease.version.into()), ("charge", charge.into())];
-    Ok(conn.run(Statement::new(C::DIALECT.sql.complete, &values)).await? == 1)
+    Ok(conn.run(Statement::new(C::DIALECT.sql.complete, values)).await? == 1)
 }

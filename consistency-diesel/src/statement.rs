@@ -16,6 +16,12 @@ use diesel::sql_types::{BigInt, HasSqlType, Nullable, Text};
 
 use crate::arrays::{Array, BindsArrays};
 
+/// Most values of one text.
+const NAMES: usize = 16;
+/// Pieces and values that most statements have room in from the start.
+const PIECES: usize = 40;
+const BINDS: usize = 20;
+
 /// A bound value.
 #[derive(Debug, Clone)]
 pub(crate) enum Bind {
@@ -112,35 +118,58 @@ impl From<Option<String>> for Bind {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Piece {
     Sql(&'static str),
-    Bind(Bind),
+    /// Where the value is among those of the statement.
+    Bind(usize),
 }
 
-/// A statement whose rows, if any, have the SQL types `ST`.
+/// What a connection knows a prepared statement by.
+pub(crate) trait Known: Send + 'static {
+    /// Whether by this type: then every statement of it has the same text, which is not even written before it is looked for.
+    const BY_TYPE: bool = true;
+}
+
+/// By its text.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ByText;
+
+impl Known for ByText {
+    const BY_TYPE: bool = false;
+}
+
+/// A statement whose rows, if any, have the SQL types `ST`, and which stays prepared as `K`.
 #[derive(Debug, Clone)]
-pub(crate) struct Statement<ST = ()> {
+pub(crate) struct Statement<ST = (), K = ByText> {
     pieces: Vec<Piece>,
+    binds: Vec<Bind>,
     cached: bool,
-    rows: PhantomData<ST>,
+    kind: PhantomData<(ST, K)>,
 }
 
 impl Statement {
     /// The statement of `text`, each `{name}` in it bound to the value of that name.
-    pub(crate) fn new(text: &'static str, values: &[(&str, Bind)]) -> Self {
-        Statement { pieces: Vec::new(), cached: true, rows: PhantomData }.and(text, values)
+    pub(crate) fn new(text: &'static str, values: impl IntoIterator<Item = (&'static str, Bind)>) -> Self {
+        let (pieces, binds) = (Vec::with_capacity(PIECES), Vec::with_capacity(BINDS));
+        Statement { pieces, binds, cached: true, kind: PhantomData }.and(text, values)
     }
 
     /// Adds another text with its values.
-    pub(crate) fn and(mut self, text: &'static str, values: &[(&str, Bind)]) -> Self {
+    pub(crate) fn and(mut self, text: &'static str, values: impl IntoIterator<Item = (&'static str, Bind)>) -> Self {
+        let first = self.binds.len();
+        let mut names = [""; NAMES];
+        for ((name, value), known) in values.into_iter().zip(&mut names) {
+            *known = name;
+            self.binds.push(value);
+        }
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
             let Some((name, behind)) = after.split_once('}') else { break };
-            let value = values.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+            let value = names.iter().position(|known| *known == name);
             debug_assert!(value.is_some(), "the statement asks for a value `{name}` that nobody gives");
             self.pieces.push(Piece::Sql(before));
-            self.pieces.push(Piece::Bind(value.unwrap_or(Bind::Text(None))));
+            self.pieces.extend(value.map(|at| Piece::Bind(first + at)));
             rest = behind;
         }
         self.pieces.push(Piece::Sql(rest));
@@ -149,7 +178,12 @@ impl Statement {
 
     /// Adds another statement's text and values.
     pub(crate) fn followed_by(mut self, other: Statement) -> Self {
-        self.pieces.extend(other.pieces);
+        let first = self.binds.len();
+        self.binds.extend(other.binds);
+        self.pieces.extend(other.pieces.into_iter().map(|piece| match piece {
+            Piece::Bind(at) => Piece::Bind(first + at),
+            text @ Piece::Sql(_) => text,
+        }));
         self
     }
 
@@ -159,13 +193,20 @@ impl Statement {
         self
     }
 
-    /// The same statement with rows of the SQL types `ST`.
-    pub(crate) fn returning<ST>(self) -> Statement<ST> {
-        Statement { pieces: self.pieces, cached: self.cached, rows: PhantomData }
+    /// The same statement, known by the type `K`, of which each has this text.
+    pub(crate) fn known_as<K: Known>(self) -> Statement<(), K> {
+        Statement { pieces: self.pieces, binds: self.binds, cached: self.cached, kind: PhantomData }
     }
 }
 
-impl<ST, DB> QueryFragment<DB> for Statement<ST>
+impl<K> Statement<(), K> {
+    /// The same statement with rows of the SQL types `ST`.
+    pub(crate) fn returning<ST>(self) -> Statement<ST, K> {
+        Statement { pieces: self.pieces, binds: self.binds, cached: self.cached, kind: PhantomData }
+    }
+}
+
+impl<ST, K, DB> QueryFragment<DB> for Statement<ST, K>
 where
     DB: BindsArrays + HasSqlType<BigInt> + HasSqlType<Text>,
     i64: ToSql<BigInt, DB>,
@@ -178,19 +219,25 @@ where
             out.unsafe_to_cache_prepared();
         }
         for piece in &self.pieces {
-            match piece {
-                Piece::Sql(text) => out.push_sql(text),
-                Piece::Bind(Bind::Int(value)) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
-                Piece::Bind(Bind::Text(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
-                Piece::Bind(Bind::Hidden(value)) => out.push_bind_param::<Nullable<Text>, _>(value)?,
-                Piece::Bind(Bind::Array(array)) => DB::push(&mut out, array)?,
-                Piece::Bind(Bind::Ids(ids)) => {
+            let bind = match piece {
+                Piece::Sql(text) => {
+                    out.push_sql(text);
+                    continue;
+                }
+                Piece::Bind(at) => &self.binds[*at],
+            };
+            match bind {
+                Bind::Int(value) => out.push_bind_param::<Nullable<BigInt>, _>(value)?,
+                Bind::Text(value) => out.push_bind_param::<Nullable<Text>, _>(value)?,
+                Bind::Hidden(value) => out.push_bind_param::<Nullable<Text>, _>(value)?,
+                Bind::Array(array) => DB::push(&mut out, array)?,
+                Bind::Ids(ids) => {
                     for (at, id) in ids.iter().enumerate() {
                         out.push_sql(if at == 0 { "" } else { ", " });
                         out.push_bind_param::<BigInt, _>(id)?;
                     }
                 }
-                Piece::Bind(Bind::Leases(leases)) => {
+                Bind::Leases(leases) => {
                     for (at, LeaseId { id, version }) in leases.iter().enumerate() {
                         out.push_sql(if at == 0 { "(" } else { ", (" });
                         out.push_bind_param::<BigInt, _>(id)?;
@@ -205,16 +252,16 @@ where
     }
 }
 
-impl<ST> QueryId for Statement<ST> {
-    type QueryId = ();
-    const HAS_STATIC_QUERY_ID: bool = false;
+impl<ST, K: Known> QueryId for Statement<ST, K> {
+    type QueryId = K;
+    const HAS_STATIC_QUERY_ID: bool = K::BY_TYPE;
 }
 
-impl<ST> Query for Statement<ST> {
+impl<ST, K: Known> Query for Statement<ST, K> {
     type SqlType = ST;
 }
 
-impl<ST, C> RunQueryDsl<C> for Statement<ST> {}
+impl<ST, K, C> RunQueryDsl<C> for Statement<ST, K> {}
 
 #[cfg(test)]
 mod tests {
@@ -226,9 +273,9 @@ mod tests {
         for piece in &statement.pieces {
             match piece {
                 Piece::Sql(sql) => text.push_str(sql),
-                Piece::Bind(bind) => {
+                Piece::Bind(at) => {
                     text.push('?');
-                    values.push(format!("{bind:?}"));
+                    values.push(format!("{:?}", statement.binds[*at]));
                 }
             }
         }
@@ -238,8 +285,8 @@ mod tests {
     #[test]
     fn a_value_that_looks_like_a_placeholder_stays_a_value() {
         let hostile = "{b} {a} {rows} {} } { '; -- ? $1";
-        let statement = Statement::new("SELECT {a}, {b}, {a}", &[("a", hostile.into()), ("b", 7.into())]);
-        let (text, values) = sent(&statement.and(" WHERE {c} = 'x'", &[("c", "{a}".into())]));
+        let statement = Statement::new("SELECT {a}, {b}, {a}", [("a", hostile.into()), ("b", 7.into())]);
+        let (text, values) = sent(&statement.and(" WHERE {c} = 'x'", [("c", "{a}".into())]));
         assert_eq!(text, "SELECT ?, ?, ? WHERE ? = 'x'");
         let shown = format!("Text(Some({hostile:?}))");
         assert_eq!(values, [shown.as_str(), "Int(Some(7))", &shown, "Text(Some(\"{a}\"))"]);
@@ -247,7 +294,7 @@ mod tests {
 
     #[test]
     fn arguments_are_hidden_from_whoever_logs_statements() {
-        let statement = Statement::new("SELECT {a}", &[("a", Bind::from("4111").hidden())]);
+        let statement = Statement::new("SELECT {a}", [("a", Bind::from("4111").hidden())]);
         assert_eq!(sent(&statement), ("SELECT ?".to_owned(), vec!["Hidden(<4 bytes>)".to_owned()]));
     }
 }
