@@ -2,7 +2,7 @@ SELECT t.id, t.task_id, t.method_name, t.task_parameter, t.version % 46116860184
     t.max_execute_times, CASE WHEN t.order_key IS NOT NULL THEN t.order_policy END, t.meta, t.error_message IS NOT NULL, t.cancel_requested, t.lost_times,
     TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', t.next_execute_time)
 FROM consistency_task t FORCE INDEX (consistency_task_claim)
-WHERE t.queue = {queue} AND t.priority = {priority} AND t.claim_place <= TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', UTC_TIMESTAMP(6))
+WHERE t.claim_line = CONCAT({priority}, ' ', {queue}) AND t.claim_place <= TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', UTC_TIMESTAMP(6))
   AND JSON_CONTAINS({names}, JSON_QUOTE(t.method_name))
   AND (t.order_key IS NULL OR (
       t.id = (SELECT e.id FROM consistency_task e FORCE INDEX (consistency_task_order)

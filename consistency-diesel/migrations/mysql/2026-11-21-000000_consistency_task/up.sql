@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS consistency_task (
     priority                SMALLINT NOT NULL DEFAULT 5,
     max_execute_times       INTEGER,
     version                 BIGINT NOT NULL DEFAULT 0,
-    lease_owner             VARCHAR(100),
+    -- A waiting row has room for a name: a row that grows when it is claimed splits its page, which costs as much as the claim.
+    lease_owner             VARCHAR(100) DEFAULT '                                ',
     lease_until             DATETIME(6),
     order_key               VARCHAR(100),
     biz_type                VARCHAR(100),
@@ -29,21 +30,20 @@ CREATE TABLE IF NOT EXISTS consistency_task (
     cancel_requested        SMALLINT NOT NULL DEFAULT 0,
     meta                    MEDIUMTEXT,
     order_policy            SMALLINT NOT NULL DEFAULT 0,
-    -- The row's place in the line of claims, in microseconds: workers' rows stand from the front on, by when they are due since the
-    -- year 1000, and those of the scheduling thread from the back on, mirrored. Rows that no claim may take are in the middle,
-    -- behind those a claim or a look reads from either end. NULL would put them before.
+    -- The line the row stands in: that of its priority and queue while a claim may take it, else the one line of all others.
+    claim_line              VARCHAR(110) AS (CASE WHEN state IN (0, 3) THEN CONCAT(priority, ' ', queue) ELSE '' END) STORED,
+    -- Its place in that line, in microseconds since the year 1000. Before a claim, workers' rows stand from the front on, by when they
+    -- are due, and those of the scheduling thread from the back on, mirrored. Among the others stands what the rescue looks for: running
+    -- rows by the end of their lease (at once where there is none); and behind all of these what the pruning does: finished
+    -- rows by when that was. So one index serves all three: here every row has a place in every index, and each change costs.
     claim_place             BIGINT AS (CASE
-        WHEN state NOT IN (0, 3) THEN 1000000000000000000
+        WHEN state = 1 THEN COALESCE(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', lease_until), 0)
+        WHEN state IN (2, 6, 7)
+            THEN 1000000000000000000 + GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', gmt_modified), 0))
+        WHEN state NOT IN (0, 3) THEN NULL
         WHEN execute_mode = 2 AND thread_way = 2
             THEN 2000000000000000000 - TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', next_execute_time)
         ELSE TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', next_execute_time) END) STORED,
-    -- What the rescue and the pruning look for, in microseconds since the year 1000: when the lease of a running row ends (at once
-    -- where it has none), and, behind all of those, when a row was finished. NULL for the others. One index for both, because in
-    -- each index every row has a place, be it NULL.
-    watch_place             BIGINT AS (CASE
-        WHEN state = 1 THEN COALESCE(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', lease_until), 0)
-        WHEN state IN (2, 6, 7)
-            THEN 1000000000000000000 + GREATEST(0, COALESCE(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1000-01-01 00:00:00', gmt_modified), 0)) END) STORED,
     -- Which part the row has in its ordering key: it runs, or it waits and holds up the later ones; NULL where it has none.
     order_place             VARCHAR(106) AS (CASE
         WHEN state = 1 THEN CONCAT('runs ', order_key)
@@ -57,9 +57,8 @@ CREATE TABLE IF NOT EXISTS consistency_task (
     CONSTRAINT consistency_task_times CHECK (
         next_execute_time >= '1000-01-01' AND (DAY(next_execute_time) BETWEEN 1 AND DAY(LAST_DAY(next_execute_time))) IS TRUE),
     -- The claim: oldest due first within a queue and priority, for workers from the front and for the scheduling thread from the back.
-    INDEX consistency_task_claim (queue, priority, claim_place, id),
-    -- The rescue: rows by the end of their lease. Pruning: finished rows, the longest finished first.
-    INDEX consistency_task_watch (watch_place),
+    -- The rescue: running rows by the end of their lease. Pruning: finished rows, the longest finished first.
+    INDEX consistency_task_claim (claim_line, claim_place, id),
     -- The running row of an ordering key, and the oldest waiting one.
     INDEX consistency_task_order (order_place, id),
     -- For people: rows of a business object.
@@ -86,7 +85,7 @@ SELECT id, task_id, method_name AS task,
        CASE thread_way WHEN 1 THEN 'worker' ELSE 'caller' END AS runs_on,
        queue, priority, order_key,
        CASE WHEN order_key IS NOT NULL THEN CASE order_policy WHEN 0 THEN 'block' WHEN 1 THEN 'park' WHEN 2 THEN 'skip' END END AS when_dead,
-       biz_type, biz_id, lease_owner, lease_until, gmt_create, gmt_modified
+       biz_type, biz_id, NULLIF(lease_owner, '') AS lease_owner, lease_until, gmt_create, gmt_modified
 FROM consistency_task;
 
 CREATE OR REPLACE VIEW consistency_task_failed AS
