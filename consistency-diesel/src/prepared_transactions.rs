@@ -51,7 +51,8 @@ impl Prepared {
         if depth(conn)?.is_some() || !compound::is_worth_a_try() {
             return AnsiTransactionManager::begin_transaction(conn);
         }
-        match begin::<Begin>(conn, "START TRANSACTION") {
+        // In this form, so that MySQL refuses it by name, in whatever language.
+        match begin::<Begin>(conn, "BEGIN NOT ATOMIC START TRANSACTION; END") {
             Err(error) if compound::was_refused(&error) => AnsiTransactionManager::begin_transaction(conn),
             begun => begun,
         }
@@ -82,8 +83,8 @@ impl Prepared {
 }
 
 fn begin<K: Known>(conn: &mut MysqlConnection, text: &'static str) -> QueryResult<()> {
-    Statement::new(text, []).known_as::<K>().execute(conn)?;
     conn.instrumentation().on_connection_event(InstrumentationEvent::begin_transaction(NonZeroU32::MIN));
+    Statement::new(text, []).known_as::<K>().execute(conn)?;
     change_depth(conn, TransactionDepthChange::IncreaseDepth)
 }
 

@@ -1,7 +1,7 @@
 //! A statement: a text from `sql/` with `{named}` values, bound in the way of whichever database runs it.
 //!
-//! The texts are constants and values are only ever bound, so prepared statements are cached by text and no SQL is built
-//! from values. Both Diesel worlds can run the same statements.
+//! The texts are constants and values are only ever bound, so prepared statements are cached by text, the plainest by a type
+//! ([`Known`]), and no SQL is built from values. Both Diesel worlds can run the same statements.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS consistency_task (
     max_execute_times       INTEGER,
     version                 BIGINT NOT NULL DEFAULT 0,
     -- A waiting row has room for a name: a row that grows when it is claimed splits its page, which costs as much as the claim.
-    lease_owner             VARCHAR(100) DEFAULT '                                ',
+    lease_owner             VARCHAR(100) DEFAULT '                                        ',
     lease_until             DATETIME(6),
     order_key               VARCHAR(100),
     biz_type                VARCHAR(100),
